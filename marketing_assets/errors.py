@@ -1,0 +1,53 @@
+"""Every error a user can meet, each with its remedy.
+
+One hierarchy, so that the command, the Dagster run and the tests show the same sentence: what was
+wrong, where, and what to do. Nothing here knows how an error is displayed.
+"""
+
+
+class MarketingError(Exception):
+    """An error with a remedy. `str()` gives both, as one line each."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  What to do: {self.remedy}"
+
+
+class SettingsError(MarketingError):
+    """An environment variable has a value that is not allowed."""
+
+
+class PolicyError(MarketingError):
+    """The policy file is not readable, or says something that makes no sense."""
+
+
+class SourceError(MarketingError):
+    """The source of transactions is unreachable, lacks a table or column, or cannot be read."""
+
+
+class RejectedShareError(MarketingError):
+    """Too many of a day's source rows had to be rejected; the day was not ingested."""
+
+
+class LakeError(MarketingError):
+    """The lake cannot be read or written, or was made with other settings."""
+
+
+class MissingPartitionError(LakeError):
+    """A step needs partitions of the lake that were never made."""
+
+
+class DatabaseError(MarketingError):
+    """PostgreSQL cannot be started, reached or upgraded."""
+
+
+class WriterLockError(MarketingError):
+    """Another writer holds the lock, or this one lost it."""
+
+
+class NightError(MarketingError):
+    """A night cannot be decided: its day is not over, or it was decided in another order."""
