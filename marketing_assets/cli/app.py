@@ -1,0 +1,211 @@
+"""The commands and their options; each loads what it needs when it is called."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marketing_assets.cli.console import Progress, err, out, say_error
+from marketing_assets.errors import MarketingError, SettingsError
+from marketing_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from marketing_assets.cli.nights import NightRun, Nights
+
+app = typer.Typer(
+    help="Marketing that runs itself: nightly patterns, campaigns and targets from transactions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+db_app = typer.Typer(help="The databases.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a day; write it as 2026-11-21") from None
+
+
+Day = Annotated[date | None, typer.Option(parser=_day, metavar="YYYY-MM-DD")]
+
+
+@app.command()
+def demo(
+    nights: Annotated[
+        int, typer.Option(min=1, max=60, help="How many nights, the last one yesterday's.")
+    ] = 3,
+    source: Annotated[
+        str | None, typer.Option(help="Another source, in a lake and database of its own.")
+    ] = None,
+) -> None:
+    """Run the nightly job on real purchases and print the campaigns it made."""
+    from marketing_assets.cli.nights import Nights
+    from marketing_assets.cli.show import print_times
+    from marketing_assets.domain.days import day_of, days_between
+
+    settings = _demo_settings(source)
+    progress = Progress("demo")
+    with progress.showing():
+        runner = Nights(settings, progress)
+        try:
+            yesterday = day_of(datetime.now(UTC), settings.zone) - timedelta(days=1)
+            first = max(yesterday - timedelta(days=nights - 1), runner.record.start_date)
+            runs = _run(runner, days_between(first, yesterday), trigger="demo", simulate=True)
+            _print_night(runner, yesterday)
+        finally:
+            runner.close()
+    print_times(out, runs)
+    prefix = "" if source is None else f"MARKETING_HOME={settings.home} MARKETING_SOURCE={settings.source} "
+    out.print(f"\nDone in {progress.seconds:.0f} s. Everything is in {settings.home.resolve()}.")
+    out.print(f"To see it in Dagster's UI and let it run every night: [bold]{prefix}make up[/bold]")
+    out.print(f"How it stands: [bold]{prefix}.venv/bin/marketing status[/bold]")
+
+
+@app.command()
+def run(
+    day: Day = None,
+    first: Annotated[date | None, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD")] = None,
+    last: Annotated[date | None, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Decide the nights again, each at its own time.")
+    ] = False,
+) -> None:
+    """Run one night, or a range of nights oldest first; missing days of the window are ingested first."""
+    from marketing_assets.cli.nights import Nights
+    from marketing_assets.cli.show import print_times
+    from marketing_assets.domain.days import days_between
+
+    if (day is None) == (first is None and last is None) or (first is None) != (last is None):
+        raise typer.BadParameter("give either --day D, or both --from D and --to D")
+    days = [day] if day is not None else days_between(first or date.min, last or date.min)
+    if not days:
+        raise typer.BadParameter(f"--from {first} lies after --to {last}")
+    progress = Progress("run")
+    with progress.showing():
+        runner = Nights(load_settings(), progress)
+        try:
+            if rebuild:
+                runner.rebuild(days)
+            runs = _run(runner, days, trigger="rebuild" if rebuild else "command", simulate=rebuild)
+            _print_night(runner, days[-1])
+        finally:
+            runner.close()
+    print_times(out, runs[-3:])
+
+
+@app.command()
+def up(port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = 3000) -> None:
+    """Serve everything until Ctrl-C: PostgreSQL, Dagster's UI and the daemon that starts each night."""
+    from marketing_assets.cli.serve import serve
+
+    settings = load_settings()
+    out.print(f"Starting. The UI will be at [bold]http://127.0.0.1:{port}[/bold]; Ctrl-C stops it.")
+    serve(settings, port)
+    out.print("Stopped. PostgreSQL keeps running; end it with: marketing db stop")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object, for programs.")] = False,
+) -> None:
+    """Show what is installed, where, the newest night and the campaigns."""
+    from marketing_assets.cli.report import system_status
+    from marketing_assets.cli.show import print_status
+
+    found = system_status(load_settings())
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+    else:
+        print_status(out, found)
+
+
+@db_app.command("upgrade")
+def db_upgrade() -> None:
+    """Make the databases where they are missing and bring the schema to the newest revision."""
+    from marketing_assets.storage import database
+    from marketing_assets.storage.migrations import REVISION
+
+    urls = database.locate(load_settings())
+    database.prepare(urls)
+    out.print(f"{database.described(urls.product)} is at revision {REVISION}.")
+
+
+@db_app.command("url")
+def db_url(
+    dagster: Annotated[bool, typer.Option("--dagster", help="Dagster's database instead.")] = False,
+) -> None:
+    """Print the URL of the product's database, for psql and other clients."""
+    from marketing_assets.storage import database
+
+    urls = database.locate(load_settings())
+    url = urls.dagster if dagster else urls.product
+    sys.stdout.write(url.replace("+psycopg2://", "://").replace("+psycopg://", "://") + "\n")
+
+
+@db_app.command("stop")
+def db_stop() -> None:
+    """Stop the embedded PostgreSQL."""
+    from marketing_assets.storage import embedded
+
+    settings = load_settings()
+    stopped = embedded.stop(settings.embedded_database)
+    out.print("PostgreSQL stopped." if stopped else "No embedded PostgreSQL is running here.")
+
+
+def _demo_settings(source: str | None) -> Settings:
+    settings = load_settings()
+    if source is None:
+        return settings
+    allowed = ("complete_journey", "files", "postgres")
+    if source not in allowed:
+        raise SettingsError(f"--source {source} is not known", remedy=f"use one of {', '.join(allowed)}")
+    own: dict[str, object] = {"source": source, "home": Path(".marketing") / source}
+    own |= dict.fromkeys(("lake_path", "dagster_home_path", "database_url", "dagster_database_url"))
+    return settings.model_copy(update=own)
+
+
+def _run(runner: "Nights", days: list[date], *, trigger: str, simulate: bool) -> "list[NightRun]":
+    runs = []
+    for done in runner.run(days, trigger=trigger, simulate=simulate):
+        runs.append(done)
+        took = sum(step.seconds for report in (done.ingest, done.night) if report for step in report.steps)
+        out.print(f"Night of {done.day}: run {done.night.run_id[:8]}, {took:.1f} s in its steps")
+    return runs
+
+
+def _print_night(runner: "Nights", day: date) -> None:
+    from marketing_assets.cli.report import night_report
+    from marketing_assets.cli.show import print_night
+
+    report = night_report(runner.settings, runner.database, day)
+    if report is None:
+        out.print(f"The night of {day} is not decided (see the run's log in the UI).")
+    else:
+        print_night(out, report, runner.settings.zone)
+
+
+def main() -> None:
+    """Entry of the `marketing` command: errors in two lines, Ctrl-C in one."""
+    sys.exit(_guarded(app))
+
+
+def _guarded(command: Callable[[], None]) -> int:
+    try:
+        command()
+    except MarketingError as error:
+        say_error(error)
+        return 1
+    except KeyboardInterrupt:
+        err.print("Stopped. What was published stands; run the same command again to go on.")
+        return 130
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 1
+    return 0

@@ -1,0 +1,87 @@
+"""`marketing up`: Dagster's webserver and daemon, until Ctrl-C; nothing but the database stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+
+from marketing_assets.errors import MarketingError
+from marketing_assets.orchestration.running import copy_packaged, prepare_instance
+from marketing_assets.settings import Settings
+
+_STOP_SECONDS = 15.0
+
+
+class ServeError(MarketingError):
+    """One of the services ended by itself."""
+
+
+def serve(settings: Settings, port: int) -> None:
+    """Run the services until Ctrl-C or a request to terminate.
+
+    Raises:
+        DatabaseError: the databases cannot be started.
+        ServeError: a service ended by itself.
+    """
+    prepare_instance(settings)
+    workspace = settings.dagster_home / "workspace.yaml"
+    copy_packaged("workspace.yaml", workspace)
+    location = ["-w", str(workspace)]
+    quiet = ["--dagster-log-level", "warning"]
+    services = {
+        "the webserver": ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *quiet, *location],
+        "the daemon": ["dagster._daemon", "run", "--log-level", "warning", *location],
+    }
+    # Also where this command runs in the background, where a shell has the signal ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    # Groups of their own, so that Ctrl-C reaches this process alone, which then ends each group whole.
+    processes = {name: _start(command) for name, command in services.items()}
+    try:
+        _watch(processes, port)
+    except KeyboardInterrupt:
+        return
+    finally:
+        _end(list(processes.values()))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", *command], start_new_session=True)
+
+
+def _watch(processes: dict[str, subprocess.Popen[bytes]], port: int) -> None:
+    while True:
+        for name, process in processes.items():
+            code = process.poll()
+            if code is not None:
+                raise ServeError(
+                    f"{name} ended by itself with code {code}",
+                    remedy=f"read its last lines above; if the port is taken: marketing up --port {port + 1}",
+                )
+        time.sleep(0.5)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask every group to stop, wait, and kill what is left of it."""
+    for process in processes:
+        _signal(process, signal.SIGINT)
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.1, deadline - time.monotonic()))
+        _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,1 @@
+"""What runs the set-wide SQL: the protocol in `base`, one module for each engine."""

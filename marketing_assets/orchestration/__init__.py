@@ -1,0 +1,1 @@
+"""Dagster objects only, thin: resource -> domain and SQL -> storage -> result with metadata."""

@@ -1,0 +1,131 @@
+"""`campaign_targets` and `targeting_decisions`: who is targeted, in which arm, and why or why not."""
+
+from datetime import date, timedelta
+
+import dagster as dg
+
+from marketing_assets.engine.base import sql
+from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.metadata import (
+    Metadata,
+    Results,
+    Stopwatch,
+    dataset_spec,
+    markdown_table,
+    named_failures,
+    partition_metadata,
+)
+from marketing_assets.orchestration.platform import Platform
+from marketing_assets.storage.datasets import (
+    CAMPAIGN_TARGETS,
+    CAMPAIGNS,
+    TARGETING_DECISIONS,
+    USER_FEATURES,
+    USER_PATTERNS,
+)
+
+_RELATIONS = (
+    "night_campaigns",
+    "open_campaigns",
+    "user_patterns",
+    "user_features",
+    "night_decisions",
+    "night_targets",
+    "decision_log",
+    "earlier_targets",
+    "earlier_decisions",
+    "kept_targets",
+    "kept_decisions",
+    "standing_targets",
+)
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The step that decides the targets of one night."""
+    deps = [dg.AssetDep(CAMPAIGNS.name), dg.AssetDep(USER_PATTERNS.name), dg.AssetDep(USER_FEATURES.name)]
+
+    @dg.multi_asset(
+        name=CAMPAIGN_TARGETS.name,
+        specs=[
+            dataset_spec(
+                CAMPAIGN_TARGETS,
+                group="targeting",
+                description="New targets of the night in both arms: treatment is shown the offer, control "
+                "is only measured. Rules: SEMANTICS, Targeting. Read by publishing and measurement.",
+                deps=deps,
+                partitions=partitions,
+            ),
+            dataset_spec(
+                TARGETING_DECISIONS,
+                group="targeting",
+                description="Why each user with the pattern of an open campaign was or was not targeted. "
+                "Read by people who ask why.",
+                deps=deps,
+                partitions=partitions,
+            ),
+        ],
+        check_specs=[*dataset_check_specs(CAMPAIGN_TARGETS), *dataset_check_specs(TARGETING_DECISIONS)],
+    )
+    def campaign_targets_step(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Results:
+        watch = Stopwatch()
+        day = date.fromisoformat(context.partition_key)
+        with named_failures():
+            decide_targets(platform, day)
+            targets = platform.lake.write(platform.engine, CAMPAIGN_TARGETS, day, "night_targets")
+            decisions = platform.lake.write(platform.engine, TARGETING_DECISIONS, day, "decision_log")
+            figures = _figures(platform)
+            platform.engine.drop(*_RELATIONS)
+            yield dg.MaterializeResult(
+                asset_key=CAMPAIGN_TARGETS.name,
+                metadata={**partition_metadata(targets), **figures, "seconds": watch.seconds},
+            )
+            yield dg.MaterializeResult(
+                asset_key=TARGETING_DECISIONS.name,
+                metadata=partition_metadata(decisions, policy_version=platform.policy.version),
+            )
+            yield from check_dataset(platform, CAMPAIGN_TARGETS, [day])
+            yield from check_dataset(platform, TARGETING_DECISIONS, [day])
+
+    return campaign_targets_step
+
+
+def decide_targets(platform: Platform, day: date) -> None:
+    """Make the relations `night_decisions`, `night_targets` and `decision_log` of the night."""
+    from marketing_assets.storage import standing
+
+    engine, lake = platform.engine, platform.lake
+    lake.register(engine, "night_campaigns", CAMPAIGNS, [day])
+    lake.register(engine, "user_patterns", USER_PATTERNS, [day])
+    lake.register(engine, "user_features", USER_FEATURES, [day])
+    standing.register_open_campaigns(engine, day, platform.zone)
+    with platform.database.connect() as connection:
+        standing.register_standing(connection, engine, lake, day, platform.zone)
+    engine.create(
+        "night_decisions",
+        sql("targeting"),
+        {"max_active_campaigns": platform.policy.limits.max_active_campaigns},
+    )
+    engine.create("night_targets", sql("campaign_targets"), {"assigned_on": day + timedelta(days=1)})
+    engine.create("decision_log", sql("targeting_decisions"), {"policy_version": platform.policy.version})
+
+
+def _figures(platform: Platform) -> Metadata:
+    """The funnel of each campaign, and the night's targets; those of an earlier run of the night count."""
+    rows = platform.engine.fetch(
+        "with drawn as (select campaign_id, count(*) filter (where arm = 'treatment') as treatment, "
+        "count(*) filter (where arm = 'control') as control from night_targets group by campaign_id), "
+        "refused as (select campaign_id, count(*) as refused from night_decisions "
+        "where outcome = 'limit' group by campaign_id) "
+        "select c.campaign_id, c.audience, coalesce(r.refused, 0) as refused_limit, "
+        "coalesce(d.control, 0) as control, coalesce(d.treatment, 0) as treatment "
+        "from night_campaigns c left join drawn d on d.campaign_id = c.campaign_id "
+        "left join refused r on r.campaign_id = c.campaign_id "
+        "where c.outcome in ('opened', 'kept') order by c.priority, c.campaign_id"
+    )
+    names = ("audience", "refused_limit", "control", "treatment")
+    lines = [(row["campaign_id"], *(row[name] for name in names)) for row in rows]
+    users = platform.engine.fetch("select count(distinct user_id) as users from night_targets")[0]["users"]
+    arms = {arm: sum(int(str(row[arm])) for row in rows) for arm in ("treatment", "control")}
+    return {**arms, "users": int(str(users)), "funnel": markdown_table(["campaign", *names], lines)}

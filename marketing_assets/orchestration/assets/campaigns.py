@@ -1,0 +1,147 @@
+"""`campaigns`: what is open on the target day, kept, opened, ended or not opened, and why.
+
+The first step that decides. A night that is not decided now (too late, or decided long ago) yields
+nothing here, and the steps after it are skipped.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketing_assets.domain.days import start_of
+from marketing_assets.domain.nights import standing
+from marketing_assets.engine.base import Value
+from marketing_assets.orchestration.checks.datasets import check_dataset, checks_not_run, dataset_check_specs
+from marketing_assets.orchestration.metadata import (
+    Metadata,
+    Results,
+    Stopwatch,
+    dataset_spec,
+    markdown_table,
+    named_failures,
+    partition_metadata,
+)
+from marketing_assets.orchestration.platform import Platform
+from marketing_assets.storage.datasets import CAMPAIGNS, SEGMENT_SUMMARY, USER_PATTERNS
+
+if TYPE_CHECKING:
+    from marketing_assets.domain.campaigns import CampaignDecision
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The step that decides the campaigns of one night."""
+    spec = dataset_spec(
+        CAMPAIGNS,
+        group="campaigns",
+        description="Campaigns of the target day D + 1: kept, opened, ended, and templates that got none, "
+        "with the reason. Read by targeting and publishing.",
+        deps=[dg.AssetDep(USER_PATTERNS.name), dg.AssetDep(SEGMENT_SUMMARY.name)],
+        partitions=partitions,
+    )
+
+    @dg.multi_asset(
+        name=CAMPAIGNS.name,
+        specs=[spec.replace_attributes(skippable=True)],
+        check_specs=dataset_check_specs(CAMPAIGNS),
+    )
+    def campaigns_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
+        watch = Stopwatch()
+        day = date.fromisoformat(context.partition_key)
+        with named_failures():
+            if not _is_decided_now(context, platform, day):
+                yield from checks_not_run(CAMPAIGNS)
+                return
+            decisions = _decide(platform, day)
+            _register(platform, decisions)
+            written = platform.lake.write(platform.engine, CAMPAIGNS, day, "decided_campaigns")
+            platform.engine.drop("decided_campaigns")
+            yield dg.MaterializeResult(
+                asset_key=CAMPAIGNS.name, metadata=_metadata(decisions, partition_metadata(written), watch)
+            )
+            yield from check_dataset(platform, CAMPAIGNS, [day])
+
+    return campaigns_step
+
+
+def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: date) -> bool:
+    """Whether the night is decided; one that comes too late is recorded as skipped."""
+    from marketing_assets.storage.repositories import nights
+
+    now = platform.started_at or platform.now()
+    with platform.database.begin() as connection:
+        row = nights.night(connection, day)
+        decided = row is not None and row.status != "skipped"
+        stand = standing(day, now, platform.zone, nights.newest_decided(connection), decided=decided)
+        if stand == "missed":
+            nights.record_skipped(
+                connection,
+                [day],
+                run_id=context.run.run_id,
+                policy_version=platform.policy.version,
+                reason="missed",
+                at=now,
+            )
+    if stand == "stays":
+        context.log.info(f"The night of {day} stays as it was decided: its target day is over.")
+    if stand == "missed":
+        context.log.warning(
+            f"The night of {day} is not decided: its target day was over when the run began (recorded as "
+            f"skipped). To decide it in the simulated clock: marketing run --day {day} --rebuild"
+        )
+    return stand == "decide"
+
+
+def _decide(platform: Platform, day: date) -> "list[CampaignDecision]":
+    from marketing_assets.domain.campaigns import decide_campaigns
+    from marketing_assets.storage.repositories import campaigns as campaign_rows
+
+    target_day = day + timedelta(days=1)
+    platform.lake.register(platform.engine, "segments", SEGMENT_SUMMARY, [day])
+    sizes = platform.engine.fetch("select pattern, users from segments")
+    audiences = {str(row["pattern"]): int(str(row["users"])) for row in sizes}
+    with platform.database.connect() as connection:
+        existing = campaign_rows.not_over(connection, start_of(day, platform.zone))
+    return decide_campaigns(existing, audiences, platform.policy, target_day, platform.zone)
+
+
+def _register(platform: Platform, decisions: "Sequence[CampaignDecision]") -> None:
+    schema = [(column.name, column.type) for column in CAMPAIGNS.columns]
+    platform.engine.register_rows("decided_campaigns", schema, [_row(decision) for decision in decisions])
+
+
+def _row(decision: "CampaignDecision") -> list[Value]:
+    """The decision in the order of `CAMPAIGNS.columns`."""
+    campaign = decision.campaign
+    frozen: list[Value] = [None] * 7
+    if campaign is not None:
+        frozen = [
+            campaign.status,
+            campaign.version,
+            campaign.starts_at,
+            campaign.ends_at,
+            campaign.holdout_share,
+            campaign.settings,
+            campaign.policy_version,
+        ]
+    return [
+        decision.campaign_id,
+        decision.template,
+        decision.outcome,
+        decision.outcome_reason,
+        decision.target_pattern,
+        decision.audience,
+        decision.priority,
+        *frozen,
+    ]
+
+
+def _metadata(decisions: "Sequence[CampaignDecision]", written: Metadata, watch: Stopwatch) -> Metadata:
+    outcomes = ("opened", "kept", "paused", "ended", "orphaned", "not_opened")
+    counts = {name: sum(decision.outcome == name for decision in decisions) for name in outcomes}
+    table = markdown_table(
+        ["campaign", "outcome", "why", "audience"],
+        [(d.campaign_id, d.outcome, d.outcome_reason, f"{d.audience:,}") for d in decisions],
+    )
+    return {**written, **counts, "seconds": watch.seconds, "campaigns": table}

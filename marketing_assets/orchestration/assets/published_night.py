@@ -1,0 +1,112 @@
+"""`published_night`: the night's partitions become what the app reads, in one transaction."""
+
+from dataclasses import asdict
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketing_assets.engine.base import Row
+from marketing_assets.orchestration.metadata import OWNERS, Results, Stopwatch, named_failures
+from marketing_assets.orchestration.platform import Platform
+from marketing_assets.storage.datasets import (
+    CAMPAIGN_TARGETS,
+    CAMPAIGNS,
+    SEGMENT_SUMMARY,
+    TARGETING_DECISIONS,
+    USER_FEATURES,
+    USER_PATTERNS,
+)
+
+if TYPE_CHECKING:
+    from marketing_assets.domain.campaigns import Campaign
+
+NAME = "published_night"
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The step that publishes one night."""
+    upstream = (
+        USER_FEATURES,
+        USER_PATTERNS,
+        SEGMENT_SUMMARY,
+        CAMPAIGNS,
+        CAMPAIGN_TARGETS,
+        TARGETING_DECISIONS,
+    )
+
+    @dg.asset(
+        name=NAME,
+        deps=[dataset.name for dataset in upstream],
+        partitions_def=partitions,
+        group_name="publishing",
+        kinds={"postgres"},
+        owners=OWNERS,
+        tags={"pii": ""},
+        description="Campaigns, targets, segments and their summary in PostgreSQL, as the app reads them. "
+        "The whole night appears in one transaction, whose last row is in `published_nights`; until then "
+        "the app reads the night before.\n\nGrain: one night.",
+    )
+    def published_night_step(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Results:
+        from marketing_assets.storage.publish import publish_night
+
+        watch = Stopwatch()
+        day = date.fromisoformat(context.partition_key)
+        with named_failures():
+            published = publish_night(
+                platform.writer,
+                platform.engine,
+                platform.lake,
+                day=day,
+                opened=_opened(platform, day),
+                run_id=context.run.run_id,
+                policy_version=platform.policy.version,
+                at=platform.now(),
+            )
+            yield dg.MaterializeResult(
+                metadata={
+                    "dagster/partition_row_count": published.targets,
+                    "rows": published.targets,
+                    "users": published.segments,
+                    **asdict(published),
+                    "policy_version": platform.policy.version,
+                    "seconds": watch.seconds,
+                }
+            )
+
+    return published_night_step
+
+
+def _opened(platform: Platform, day: date) -> "list[Campaign]":
+    platform.lake.register(platform.engine, "night_campaigns", CAMPAIGNS, [day])
+    return [
+        _campaign(row)
+        for row in platform.engine.fetch("select * from night_campaigns where outcome = 'opened'")
+    ]
+
+
+def _campaign(row: Row) -> "Campaign":
+    from marketing_assets.domain.campaigns import Campaign
+
+    starts_at, ends_at, holdout_share = row["starts_at"], row["ends_at"], row["holdout_share"]
+    assert isinstance(starts_at, datetime)
+    assert isinstance(ends_at, datetime)
+    assert isinstance(holdout_share, Decimal)
+    return Campaign(
+        campaign_id=str(row["campaign_id"]),
+        template=str(row["template"]),
+        origin="policy",
+        status=str(row["status"]),
+        target_pattern=str(row["target_pattern"]),
+        priority=int(str(row["priority"])),
+        starts_at=starts_at,
+        ends_at=ends_at,
+        version=int(str(row["version"])),
+        holdout_share=holdout_share,
+        settings=str(row["template_settings"]),
+        policy_version=str(row["policy_version"]),
+        suppressed_until=None,
+    )

@@ -1,0 +1,155 @@
+"""`transactions` and `rejected_transactions`: a day of the source, each row kept or rejected."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketing_assets.errors import RejectedShareError
+from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.checks.transactions import (
+    day_not_empty,
+    rejected_share,
+    transaction_check_specs,
+)
+from marketing_assets.orchestration.metadata import (
+    Results,
+    Stopwatch,
+    add_metadata,
+    dataset_spec,
+    markdown_table,
+    named_failures,
+    partition_days,
+    partition_metadata,
+)
+from marketing_assets.orchestration.platform import Platform
+from marketing_assets.settings import Settings
+from marketing_assets.storage.datasets import REJECTED_TRANSACTIONS, TRANSACTIONS
+
+if TYPE_CHECKING:
+    from marketing_assets.sources.ingest import IngestedDay
+
+SOURCE = "source_transactions"
+
+
+def build_source(settings: Settings) -> dg.AssetSpec:
+    """The source itself, so that the lineage begins where the data does."""
+    return dg.AssetSpec(
+        SOURCE,
+        description=f"The transactions as the source `{settings.source}` has them. Read, never written.",
+        group_name="ingest",
+        kinds={"postgres" if settings.source == "postgres" else "parquet"},
+        owners=["team:data-platform"],
+        tags={"pii": ""},
+    )
+
+
+def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The step that reads a day, or a range of days in one run."""
+    source = [dg.AssetDep(SOURCE)]
+
+    @dg.multi_asset(
+        name="ingest",
+        specs=[
+            dataset_spec(
+                TRANSACTIONS,
+                group="ingest",
+                description="The day's transactions that everything else is computed from: each id once, "
+                "amounts rounded half-up, refunds negative. Rules: SEMANTICS, Transactions.",
+                deps=source,
+                partitions=partitions,
+            ),
+            dataset_spec(
+                REJECTED_TRANSACTIONS,
+                group="ingest",
+                description="Source rows that could not be kept, as they were read, each with its reason. "
+                "Read by people: nothing is dropped without a trace.",
+                deps=source,
+                partitions=partitions,
+            ),
+        ],
+        check_specs=[
+            *dataset_check_specs(TRANSACTIONS),
+            *dataset_check_specs(REJECTED_TRANSACTIONS),
+            *transaction_check_specs(),
+        ],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def ingest_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
+        from marketing_assets.sources.ingest import ingest
+
+        def between_spans(message: str) -> None:
+            context.log.info(message)
+            platform.writer.pass_on()
+
+        watch = Stopwatch()
+        days = partition_days(context)
+        with named_failures():
+            try:
+                ingested = ingest(
+                    platform.engine,
+                    platform.lake,
+                    platform.source,
+                    days,
+                    platform.zone,
+                    settings.max_rejected,
+                    between_spans,
+                )
+            except RejectedShareError as error:
+                yield rejected_share([], settings.max_rejected, error)
+                raise
+            requested = [day for day in ingested if day.requested]
+            for day in requested:
+                _describe(context, day, watch.seconds / len(requested))
+            _log_read_again(context, ingested)
+            yield dg.MaterializeResult(asset_key=TRANSACTIONS.name)
+            yield dg.MaterializeResult(asset_key=REJECTED_TRANSACTIONS.name)
+            yield rejected_share(requested, settings.max_rejected, None)
+            yield day_not_empty(requested)
+            yield from check_dataset(platform, TRANSACTIONS, days)
+            yield from check_dataset(platform, REJECTED_TRANSACTIONS, days)
+
+    return ingest_step
+
+
+def _describe(context: dg.AssetExecutionContext, day: "IngestedDay", seconds: float) -> None:
+    reasons = markdown_table(["reason", "rows"], sorted(day.by_reason.items()))
+    add_metadata(
+        context,
+        TRANSACTIONS.name,
+        day.day.isoformat(),
+        partition_metadata(
+            day.transactions,
+            users=day.users,
+            spend=float(day.spend),
+            read=day.read,
+            duplicates=day.duplicates,
+            superseded=day.superseded,
+            rejected=day.rejected,
+            seconds=round(seconds, 3),
+        ),
+    )
+    add_metadata(
+        context,
+        REJECTED_TRANSACTIONS.name,
+        day.day.isoformat(),
+        partition_metadata(
+            day.rejected_transactions, rejected=day.rejected, undated=day.undated, by_reason=reasons
+        ),
+    )
+
+
+def _log_read_again(context: dg.AssetExecutionContext, ingested: "list[IngestedDay]") -> None:
+    for day in ingested:
+        if not day.requested:
+            for asset, written in (
+                (TRANSACTIONS.name, day.transactions),
+                (REJECTED_TRANSACTIONS.name, day.rejected_transactions),
+            ):
+                context.log_event(
+                    dg.AssetMaterialization(
+                        asset,
+                        partition=day.day.isoformat(),
+                        description="Ingested again: one of its ids turned up on another day.",
+                        metadata=partition_metadata(written),
+                    )
+                )

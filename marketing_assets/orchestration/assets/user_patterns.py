@@ -1,0 +1,109 @@
+"""`user_patterns` and `segment_summary`: which patterns hold for whom, and how large each segment is."""
+
+from datetime import date
+
+import dagster as dg
+
+from marketing_assets.engine.base import sql
+from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.metadata import (
+    Results,
+    Stopwatch,
+    add_metadata,
+    dataset_spec,
+    markdown_table,
+    named_failures,
+    partition_days,
+    partition_metadata,
+)
+from marketing_assets.orchestration.platform import Platform
+from marketing_assets.storage.datasets import SEGMENT_SUMMARY, USER_FEATURES, USER_PATTERNS
+
+
+def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The step that computes a day, or a range of days in one run."""
+    features = [dg.AssetDep(USER_FEATURES.name)]
+
+    @dg.multi_asset(
+        name=USER_PATTERNS.name,
+        specs=[
+            dataset_spec(
+                USER_PATTERNS,
+                group="behaviour",
+                description="The policy's patterns that hold for each user, with the values that made them "
+                "true. Read by campaigns, targeting and the app's segments.",
+                deps=features,
+                partitions=partitions,
+            ),
+            dataset_spec(
+                SEGMENT_SUMMARY,
+                group="behaviour",
+                description="Size and spend of each segment (all users with a pattern). Read by people, "
+                "the app and the campaigns' audiences.",
+                deps=features,
+                partitions=partitions,
+            ),
+        ],
+        check_specs=[*dataset_check_specs(USER_PATTERNS), *dataset_check_specs(SEGMENT_SUMMARY)],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def user_patterns_step(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Results:
+        days = partition_days(context)
+        with named_failures():
+            for day in days:
+                _compute_day(context, platform, day)
+                if day != days[-1]:
+                    platform.writer.pass_on()
+            yield dg.MaterializeResult(asset_key=USER_PATTERNS.name)
+            yield dg.MaterializeResult(asset_key=SEGMENT_SUMMARY.name)
+            yield from check_dataset(platform, USER_PATTERNS, days)
+            yield from check_dataset(platform, SEGMENT_SUMMARY, days)
+
+    return user_patterns_step
+
+
+def _compute_day(context: dg.AssetExecutionContext, platform: Platform, day: date) -> None:
+    from marketing_assets.domain.patterns import pattern_matches
+
+    watch = Stopwatch()
+    engine, lake, patterns = platform.engine, platform.lake, platform.policy.patterns
+    lake.register(engine, "user_features", USER_FEATURES, [day])
+    engine.create("pattern_matches", pattern_matches(patterns))
+    engine.create("user_patterns", sql("user_patterns"))
+    written = lake.write(engine, USER_PATTERNS, day, "user_patterns")
+    engine.register_rows(
+        "policy_patterns",
+        [("pattern", "varchar"), ("rank", "integer")],
+        [(pattern.name, pattern.rank) for pattern in patterns],
+    )
+    engine.create("segment_summary", sql("segment_summary"))
+    summary = lake.write(engine, SEGMENT_SUMMARY, day, "segment_summary")
+    rows = engine.fetch(
+        "select pattern, users, share, primary_users, spend from segment_summary order by rank"
+    )
+    users = engine.fetch("select count(*) as users from user_features")[0]["users"]
+    engine.drop("pattern_matches", "user_patterns", "policy_patterns", "segment_summary", "user_features")
+    segments = markdown_table(
+        ["pattern", "users", "share", "primary", "spend"],
+        [
+            (
+                r["pattern"],
+                f"{r['users']:,}",
+                f"{r['share']:.1%}",
+                f"{r['primary_users']:,}",
+                f"{r['spend']:,}",
+            )
+            for r in rows
+        ],
+    )
+    version = platform.policy.version
+    measured = partition_metadata(
+        written, users=users, seconds=watch.seconds, policy_version=version, segments=segments
+    )
+    sizes = {f"users/{row['pattern']}": row["users"] for row in rows}
+    add_metadata(context, USER_PATTERNS.name, day.isoformat(), measured)
+    add_metadata(
+        context, SEGMENT_SUMMARY.name, day.isoformat(), partition_metadata(summary, users=users, **sizes)
+    )

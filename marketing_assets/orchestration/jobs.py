@@ -1,0 +1,52 @@
+"""Jobs: the night, and the parts of it that take a range of days."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketing_assets.orchestration.assets import published_night
+from marketing_assets.storage.datasets import (
+    CAMPAIGN_TARGETS,
+    CAMPAIGNS,
+    REJECTED_TRANSACTIONS,
+    SEGMENT_SUMMARY,
+    TARGETING_DECISIONS,
+    TRANSACTIONS,
+    USER_FEATURES,
+    USER_PATTERNS,
+)
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+INGEST = (TRANSACTIONS.name, REJECTED_TRANSACTIONS.name)
+BEHAVIOUR = (USER_FEATURES.name, USER_PATTERNS.name, SEGMENT_SUMMARY.name)
+DECISIONS = (CAMPAIGNS.name, CAMPAIGN_TARGETS.name, TARGETING_DECISIONS.name, published_night.NAME)
+
+NIGHTLY = "nightly_marketing"
+INGEST_RANGE = "ingest_range"
+BEHAVIOUR_RANGE = "behaviour_range"
+
+
+def build_jobs() -> "list[UnresolvedAssetJobDefinition]":
+    """All jobs; each runs in one process, where eight small steps take seconds."""
+    return [
+        dg.define_asset_job(
+            NIGHTLY,
+            selection=[*INGEST, *BEHAVIOUR, *DECISIONS],
+            executor_def=dg.in_process_executor,
+            description="One night, from the day's transactions to what the app reads.",
+        ),
+        dg.define_asset_job(
+            INGEST_RANGE,
+            selection=[*INGEST],
+            executor_def=dg.in_process_executor,
+            description="Transactions of a range of days, in one run.",
+        ),
+        dg.define_asset_job(
+            BEHAVIOUR_RANGE,
+            selection=[*INGEST, *BEHAVIOUR],
+            executor_def=dg.in_process_executor,
+            description="Transactions, features and patterns of a range of days, in one run.",
+        ),
+    ]

@@ -1,0 +1,132 @@
+"""What every asset shows: descriptions from the datasets, the same numbers each run, small tables.
+
+Helpers for metadata only; no asset and no check is made here.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
+
+from marketing_assets.engine.base import Value
+from marketing_assets.errors import MarketingError
+from marketing_assets.storage.datasets import Dataset
+
+if TYPE_CHECKING:
+    from marketing_assets.storage.lake import Written
+
+Metadata = dict[str, RawMetadataValue]
+Results = Iterator[dg.MaterializeResult[object] | dg.AssetCheckResult]
+"""What a step yields."""
+
+OWNERS = ["team:data-platform"]
+LAKE_KINDS = {"duckdb", "parquet"}
+
+
+def dataset_spec(
+    dataset: Dataset,
+    *,
+    group: str,
+    description: str,
+    deps: Sequence[dg.AssetDep],
+    partitions: dg.PartitionsDefinition,
+) -> dg.AssetSpec:
+    """The spec of an asset that is one dataset of the lake."""
+    personal = any(column.personal for column in dataset.columns)
+    return dg.AssetSpec(
+        dataset.name,
+        deps=deps,
+        description=f"{description}\n\nGrain: {dataset.grain}. Unique by {', '.join(dataset.key)}.",
+        metadata={"dagster/column_schema": table_schema(dataset)},
+        group_name=group,
+        owners=OWNERS,
+        kinds=LAKE_KINDS,
+        tags={"pii": ""} if personal else {},
+        partitions_def=partitions,
+    )
+
+
+def table_schema(dataset: Dataset) -> dg.TableSchema:
+    """Dagster's column schema of a dataset, with its key and what may be null."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=column.type,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, unique=dataset.key == (column.name,)
+                ),
+                tags={"pii": ""} if column.personal else {},
+            )
+            for column in dataset.columns
+        ]
+    )
+
+
+def partition_days(context: dg.AssetExecutionContext) -> list[date]:
+    """The business days of the step's partitions, ascending."""
+    return sorted(date.fromisoformat(key) for key in context.partition_keys)
+
+
+def partition_metadata(written: "Written", **values: RawMetadataValue | Value) -> Metadata:
+    """Rows, bytes and digest of a partition, with what else the asset measures.
+
+    Exact numbers become floats and days text, as the UI shows them.
+    """
+    return {
+        "dagster/partition_row_count": written.rows,
+        "rows": written.rows,
+        "bytes": written.bytes,
+        "digest": written.digest,
+        **{name: _shown(value) for name, value in values.items()},
+    }
+
+
+def _shown(value: RawMetadataValue | Value) -> RawMetadataValue:
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MarkdownMetadataValue:
+    """A small table for the UI."""
+    lines = [header, ["---"] * len(header), *rows]
+    return dg.MetadataValue.md(
+        "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    )
+
+
+def add_metadata(context: dg.AssetExecutionContext, asset: str, day: str, metadata: Metadata) -> None:
+    """Attach metadata to one partition of one asset of the step."""
+    context.add_asset_metadata(metadata=metadata, asset_key=asset, partition_key=day)
+
+
+@contextmanager
+def named_failures() -> Iterator[None]:
+    """Turn an error with a remedy into a Dagster failure that shows both, and is never retried."""
+    try:
+        yield
+    except MarketingError as error:
+        raise dg.Failure(
+            description=str(error),
+            metadata={"error": error.message, "remedy": error.remedy},
+            allow_retries=False,
+        ) from error
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Elapsed, to the millisecond."""
+        return round(time.monotonic() - self._start, 3)

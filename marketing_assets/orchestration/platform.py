@@ -1,0 +1,157 @@
+"""What a run works with: settings, lake, engine, source, policy, database, and the writer lock it holds.
+
+Every part is made when it is first used. The Dagster resource holds the lock for the whole run, so that
+no two runs ever write at a time, however they were started.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketing_assets.domain.days import day_of, window
+from marketing_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine as DatabaseEngine
+
+    from marketing_assets.engine.base import Engine
+    from marketing_assets.policy.model import Policy
+    from marketing_assets.sources.base import Source
+    from marketing_assets.storage.database import DatabaseUrls
+    from marketing_assets.storage.lake import Lake
+    from marketing_assets.storage.lake_record import LakeRecord
+    from marketing_assets.storage.writer import WriterLock
+
+WAIT_SECONDS = 30 * 60.0
+"""How long a run waits for another writer before it gives up and says who holds the lock."""
+
+
+class Platform:
+    """The parts, by name. `holder` is how this writer is called while others wait for it."""
+
+    def __init__(self, settings: Settings, holder: str) -> None:
+        self.settings = settings
+        self.zone = settings.zone
+        self.started_at: datetime | None = None
+        """When the lock was taken, by the one clock: what decides whether a night comes too late."""
+        self._holder = holder
+
+    def open(self, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
+        """Bring the schema up to date and take the writer lock.
+
+        Raises:
+            PolicyError: the policy file is wrong.
+            DatabaseError: the database cannot be reached or upgraded.
+            WriterLockError: another writer held the lock all the time.
+        """
+        from marketing_assets.storage import database
+
+        database.prepare(self.urls)
+        _ = self.policy
+        self.writer.acquire(wait_seconds, on_wait)
+        self.started_at = self.now()
+        self.lake.clear_scratch()
+        _ = self.engine
+
+    def close(self) -> None:
+        """Let the next writer in and free everything."""
+        if "engine" in self.__dict__:
+            self.engine.close()
+        if "lake" in self.__dict__:
+            self.lake.remove_scratch()
+        if "writer" in self.__dict__:
+            self.writer.release()
+        if "database" in self.__dict__:
+            self.database.dispose()
+
+    @cached_property
+    def urls(self) -> "DatabaseUrls":
+        """Where the databases are."""
+        from marketing_assets.storage import database
+
+        return database.locate(self.settings)
+
+    @cached_property
+    def database(self) -> "DatabaseEngine":
+        """The serving database."""
+        from marketing_assets.storage import database
+
+        return database.connect(self.urls.product)
+
+    @cached_property
+    def writer(self) -> "WriterLock":
+        """The lock of the one writer."""
+        from marketing_assets.storage.writer import WriterLock
+
+        return WriterLock(self.urls.product, self._holder)
+
+    @cached_property
+    def record(self) -> "LakeRecord":
+        """What the lake was made with; made at first use."""
+        from marketing_assets.storage.lake_record import ensure_record
+
+        return ensure_record(self.settings.lake, self.settings, day_of(self.now(), self.zone))
+
+    @cached_property
+    def lake(self) -> "Lake":
+        """The lake, which only the holder of the lock can write."""
+        from marketing_assets.storage.lake import Lake
+
+        _ = self.record
+        return Lake(self.settings.lake, guard=self.writer.check)
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The engine that runs the SQL."""
+        from marketing_assets.engine.duckdb import DuckDBEngine
+
+        return DuckDBEngine(
+            memory_limit=self.settings.memory_limit,
+            threads=self.settings.threads,
+            temp_directory=self.lake.scratch / "spill",
+        )
+
+    @cached_property
+    def source(self) -> "Source":
+        """Where transactions come from."""
+        from marketing_assets.sources.factory import make_source
+
+        return make_source(self.settings, shift_days=self.record.replay_shift, scratch=self.lake.scratch)
+
+    @cached_property
+    def policy(self) -> "Policy":
+        """What marketing decides, from the policy file."""
+        from marketing_assets.policy.load import load_policy
+
+        return load_policy(self.settings.policy)
+
+    def now(self) -> datetime:
+        """The instant it is, from the one clock."""
+        from marketing_assets.storage import clock
+
+        with self.database.connect() as connection:
+            return clock.now(connection)
+
+    def window(self, day: date) -> list[date]:
+        """The days of the window that ends with `day`, from the lake's first day on."""
+        return [each for each in window(day, self.settings.window_days) if each >= self.record.start_date]
+
+
+def platform_resource(settings: Settings) -> dg.ResourceDefinition:
+    """The platform as a resource: opened with the run's first step, closed with its last."""
+
+    @dg.resource(description="Settings, lake, engine, source, policy, database and the writer lock.")
+    def platform(context: dg.InitResourceContext) -> Iterator[Platform]:
+        run = context.run
+        made = Platform(settings, f"marketing_assets run {run.run_id[:8] if run else 'without id'}")
+        log = context.log
+        try:
+            made.open(WAIT_SECONDS, log.info if log is not None else lambda _: None)
+            yield made
+        finally:
+            made.close()
+
+    return platform

@@ -1,0 +1,167 @@
+"""Starting runs from outside Dagster's own daemons: the same jobs, in this process, on the same instance.
+
+What `marketing run` and `marketing demo` start is in the UI like every other run. Progress goes to a
+callback, an event at a time.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketing_assets.errors import DatabaseError
+from marketing_assets.orchestration.build import build_definitions
+from marketing_assets.settings import Settings, export_environment
+from marketing_assets.storage import database
+
+if TYPE_CHECKING:
+    from dagster._core.events import DagsterEvent
+
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+_LOGGER = "progress"
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """One step of a run and how long it took, in seconds."""
+
+    step: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended: its id, its steps in the order they ran, and the error that ended it."""
+
+    run_id: str
+    success: bool
+    steps: list[StepTime]
+    error: str | None
+
+
+def prepare_instance(settings: Settings) -> database.DatabaseUrls:
+    """Databases up and upgraded, the environment set for Dagster's own files, its home in place.
+
+    Raises:
+        DatabaseError: a database cannot be started, reached or upgraded.
+    """
+    urls = database.locate(settings)
+    database.prepare(urls)
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    if settings.own_dagster_home or not (home / "dagster.yaml").exists():
+        copy_packaged("dagster.yaml", home / "dagster.yaml")
+    export_environment(
+        {
+            "DAGSTER_HOME": str(home),
+            "MARKETING_DAGSTER_DATABASE_URL": urls.dagster,
+            "MARKETING_HOME": str(settings.home.resolve()),
+        }
+    )
+    return urls
+
+
+def copy_packaged(name: str, target: Path) -> None:
+    """Put one of Dagster's files that come with the package at `target`."""
+    with resources.as_file(resources.files("marketing_assets.orchestration") / name) as packaged:
+        if not target.exists() or target.read_bytes() != packaged.read_bytes():
+            shutil.copyfile(packaged, target)
+
+
+class Runner:
+    """Runs jobs of the code location in this process, on the configured instance."""
+
+    def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
+        prepare_instance(settings)
+        self._settings = settings
+        self._definitions = build_definitions(settings, loggers={_LOGGER: _progress_logger(progress)})
+        try:
+            self.instance = dg.DagsterInstance.get()
+        except Exception as error:
+            raise DatabaseError(
+                f"Dagster's instance cannot be opened: {' '.join(str(error).split())[:300]}",
+                remedy="see that MARKETING_DAGSTER_DATABASE_URL names a database of yours, and that "
+                "DAGSTER_HOME is a directory with a dagster.yaml",
+            ) from error
+
+    def run_day(self, job: str, day: date, tags: dict[str, str]) -> RunReport:
+        """Run a job on one partition."""
+        return self._run(job, tags, partition_key=day.isoformat())
+
+    def run_range(self, job: str, first: date, last: date, tags: dict[str, str]) -> RunReport:
+        """Run a job on the partitions of a range of days, as one run."""
+        return self._run(job, {**tags, _RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()})
+
+    def close(self) -> None:
+        """Close the instance's connections."""
+        self.instance.dispose()
+
+    def _run(self, job: str, tags: dict[str, str], partition_key: str | None = None) -> RunReport:
+        result = self._definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=partition_key,
+            run_config={"loggers": {_LOGGER: {}}},
+            tags={"source": self._settings.source, **tags},
+            raise_on_error=False,
+        )
+        steps = [
+            StepTime(str(event.step_key), event.step_success_data.duration_ms / 1000)
+            for event in result.all_events
+            if event.event_type_value == "STEP_SUCCESS"
+        ]
+        error = None if result.success else _error_of(result.all_events)
+        return RunReport(result.run_id, result.success, steps, error)
+
+
+def _error_of(events: "Sequence[DagsterEvent]") -> str:
+    """What ended the run: the failure's own words where it has some, else the innermost error."""
+    for event in events:
+        if event.event_type_value == "STEP_FAILURE":
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                return data.user_failure_data.description
+            return _innermost(data.error)
+    for event in events:
+        error = getattr(event.event_specific_data, "error", None)
+        if error is not None:
+            return _innermost(error)
+    return "a check failed: see the run in the UI"
+
+
+def _innermost(error: object) -> str:
+    cause = getattr(error, "cause", None)
+    if cause is not None:
+        return _innermost(cause)
+    return str(getattr(error, "message", error)).strip().removeprefix("marketing_assets.errors.")
+
+
+class _Progress(logging.Handler):
+    """Hands a run's progress to a callback: the start of each step, and what assets log themselves."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is None and record.levelno >= logging.INFO:
+            self._progress(str(meta.get("orig_message", record.getMessage())))
+        elif event is not None and event.event_type_value == "STEP_START":
+            self._progress(str(event.step_key).replace("_", " "))
+
+
+def _progress_logger(progress: Callable[[str], None]) -> dg.LoggerDefinition:
+    def console(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("marketing_assets.progress", level=logging.DEBUG)
+        logger.addHandler(_Progress(progress))
+        return logger
+
+    return dg.LoggerDefinition(console, description="Progress of runs started from the command.")

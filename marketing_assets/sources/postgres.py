@@ -1,0 +1,227 @@
+"""Transactions in any PostgreSQL table or query, read by one COPY a load, in bounded memory.
+
+This is how the app's own database is connected. Nothing is written there; the password is never shown.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from sqlglot import exp
+
+from marketing_assets.engine.base import Engine
+from marketing_assets.errors import LakeError, SourceError
+from marketing_assets.sources.base import SOURCE_COLUMNS, ColumnMapping
+
+_TIME_TYPES = {"date": 1082, "timestamp": 1114, "timestamptz": 1184}
+_REFUSALS = ("authentication failed", "no password supplied", "FATAL:  role ")
+_LONGEST_OFFSET = timedelta(days=1)
+
+
+class PostgresSource:
+    """One table or query. Where the time column is date, timestamp or timestamptz the server filters.
+
+    Where it is text, every row is read at every load: only reading tells which rows are of the day.
+    """
+
+    name = "postgres"
+
+    def __init__(self, url: str, mapping: ColumnMapping, scratch: Path) -> None:
+        self._mapping = mapping
+        self._scratch = scratch
+        self._has_update_time = mapping.columns is not None and mapping.columns.updated_at is not None
+        self._url = url.replace("postgresql+psycopg2://", "postgresql://").replace(
+            "postgresql+psycopg://", "postgresql://"
+        )
+        try:
+            parts = conninfo_to_dict(self._url)
+        except psycopg.Error:
+            raise SourceError(
+                "postgres source: MARKETING_SOURCE_URL is not a PostgreSQL URL",
+                remedy="write postgresql://user:password@host:5432/database, with special characters of the "
+                "password percent-encoded",
+            ) from None
+        host = parts.get("host") or parts.get("hostaddr") or "the local socket"
+        port = f":{parts['port']}" if parts.get("port") else ""
+        self._user = str(parts.get("user") or "")
+        self._database = str(parts.get("dbname") or self._user)
+        self._server = f"{host}{port}"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """See `Source.zone`."""
+        return self._mapping.zone
+
+    @property
+    def has_update_time(self) -> bool:
+        """See `Source.has_update_time`."""
+        return self._has_update_time
+
+    def load(self, engine: Engine, relation: str, start_at: datetime, end_at: datetime) -> None:
+        """See `Source.load`."""
+        with self._csv_file() as file:
+            with self._connected() as connection, self._named_errors():
+                connection.execute("set local statement_timeout = 0")
+                connection.execute("set local timezone = 'UTC'")
+                connection.execute("set local datestyle = 'ISO'")
+                kinds = self._column_kinds(connection)
+                columns = self._mapping.resolved(list(kinds), self.name, self._place)
+                self._has_update_time = columns["updated_at"] is not None
+                statement = self._copy_statement(columns, kinds, start_at, end_at)
+                with file.open("wb") as stream, connection.cursor().copy(statement) as copy:
+                    for chunk in copy:
+                        stream.write(chunk)
+            engine.register_csv("source_copy", [file], SOURCE_COLUMNS)
+            engine.create(relation, exp.select(*SOURCE_COLUMNS).from_("source_copy"))
+            engine.drop("source_copy")
+
+    @property
+    def _place(self) -> str:
+        what = "the query of the mapping" if self._mapping.query else f"table {self._table}"
+        return f"{what} of database {self._database} at {self._server}"
+
+    @property
+    def _table(self) -> str:
+        return self._mapping.table or "transactions"
+
+    def _relation(self) -> sql.Composable:
+        if self._mapping.query:
+            return sql.SQL("({}\n) as source_rows").format(sql.SQL(self._mapping.query.strip().rstrip(";")))
+        return sql.SQL("{} as source_rows").format(sql.Identifier(*self._table.split(".")))
+
+    def _column_kinds(self, connection: psycopg.Connection) -> dict[str, int]:
+        cursor = connection.execute(sql.SQL("select * from {} limit 0").format(self._relation()))
+        return {column.name: column.type_code for column in cursor.description or []}
+
+    def _copy_statement(
+        self, columns: dict[str, str | None], kinds: dict[str, int], start_at: datetime, end_at: datetime
+    ) -> sql.Composed:
+        selected = [
+            sql.SQL("cast({} as text) as {}").format(
+                sql.SQL("null") if theirs is None else sql.Identifier(theirs), sql.Identifier(ours)
+            )
+            for ours, theirs in columns.items()
+        ]
+        return sql.SQL("copy (select {} from {} where {}) to stdout (format csv, header true)").format(
+            sql.SQL(", ").join(selected), self._relation(), _wanted(columns, kinds, start_at, end_at)
+        )
+
+    @contextmanager
+    def _csv_file(self) -> Iterator[Path]:
+        try:
+            with NamedTemporaryFile(dir=self._scratch, prefix="source-", suffix=".csv") as file:
+                yield Path(file.name)
+        except OSError as error:
+            raise LakeError(
+                f"rows of the source cannot be kept in {self._scratch}: {error.strerror or error}",
+                remedy="free space on that disk or make the directory writable, then run the day again; "
+                "what was ingested before is untouched",
+            ) from error
+
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection]:
+        try:
+            connection = psycopg.connect(
+                self._url,
+                connect_timeout=10,
+                application_name="marketing_assets",
+                client_encoding="utf8",
+            )
+        except psycopg.Error as error:
+            raise self._refused(error) from None
+        with connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            yield connection
+
+    def _refused(self, error: psycopg.Error) -> SourceError:
+        said = str(error)
+        place = f"postgres source: database {self._database} at {self._server}"
+        if any(phrase in said for phrase in _REFUSALS):
+            return SourceError(
+                f"{place} refuses user {self._user or '(none)'}: wrong user or password",
+                remedy="correct the user and password in MARKETING_SOURCE_URL",
+            )
+        if f'database "{self._database}" does not exist' in said:
+            return SourceError(
+                f"{place} does not exist", remedy="correct the database's name in MARKETING_SOURCE_URL"
+            )
+        return SourceError(
+            f"{place} cannot be reached: {_first_line(error)}",
+            remedy="start the database or correct host and port in MARKETING_SOURCE_URL, then run again",
+        )
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            raise SourceError(
+                f"postgres source: {self._place} does not exist",
+                remedy="name the right table (schema.table) or query in the file of MARKETING_SOURCE_MAPPING",
+            ) from None
+        except psycopg.errors.InsufficientPrivilege:
+            raise SourceError(
+                f"postgres source: user {self._user} may not read {self._place}",
+                remedy="grant select on it to that user",
+            ) from None
+        except psycopg.ProgrammingError as error:
+            raise SourceError(
+                f"postgres source: {self._place} cannot be read: {_said(error)}",
+                remedy="correct the table, query or columns in the file of MARKETING_SOURCE_MAPPING",
+            ) from None
+        except psycopg.OperationalError as error:
+            raise SourceError(
+                f"postgres source: the connection was lost while {self._place} was read: {_said(error)}",
+                remedy="see that the database runs, then run the day again; "
+                "what was ingested before is untouched",
+            ) from None
+        except psycopg.Error as error:
+            raise SourceError(
+                f"postgres source: {self._place} cannot be read: {_said(error)}",
+                remedy="see that a plain select of it works, then run the day again",
+            ) from None
+
+
+def _wanted(
+    columns: dict[str, str | None], kinds: dict[str, int], start_at: datetime, end_at: datetime
+) -> sql.Composable:
+    time = columns["occurred_at"] or ""
+    if kinds[time] not in _TIME_TYPES.values():
+        return sql.SQL("true")
+    dated = _between(time, kinds[time], start_at, end_at)
+    undated = _unreadable(time)
+    update = columns["updated_at"]
+    if update is not None and kinds[update] in _TIME_TYPES.values():
+        changed = _between(update, kinds[update], start_at, end_at)
+        undated = sql.SQL("({} and ({} or {}))").format(undated, changed, _unreadable(update))
+    return sql.SQL("({} or {})").format(dated, undated)
+
+
+def _between(column: str, kind: int, start_at: datetime, end_at: datetime) -> sql.Composable:
+    """Exact for timestamptz; a time without an offset is compared a day wider, whatever its zone."""
+    if kind == _TIME_TYPES["timestamptz"]:
+        first, last = sql.Literal(start_at), sql.Literal(end_at)
+    else:
+        first = sql.Literal((start_at - _LONGEST_OFFSET).astimezone(UTC).replace(tzinfo=None))
+        last = sql.Literal((end_at + _LONGEST_OFFSET).astimezone(UTC).replace(tzinfo=None))
+    return sql.SQL("({0} >= {1} and {0} < {2})").format(sql.Identifier(column), first, last)
+
+
+def _unreadable(column: str) -> sql.Composable:
+    """Null, infinite, or outside the years 1 to 9999 in some zone."""
+    return sql.SQL("({0} is null or {0} < '0001-01-03' or {0} > '9999-12-29')").format(sql.Identifier(column))
+
+
+def _said(error: psycopg.Error) -> str:
+    return error.diag.message_primary or _first_line(error)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,120 @@
+"""What a lake was made with: recorded in it at first use, and anything else is refused.
+
+The record is one small JSON file at the lake's root, made once and never changed.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Self
+
+from marketing_assets.errors import LakeError
+from marketing_assets.settings import Settings
+
+FILE = "lake.json"
+_FORMAT = 1
+_DAYS_BEFORE = 400
+
+
+@dataclass(frozen=True)
+class LakeRecord:
+    """Source, replay shift in days (null = not replayed), zone, currency and first partition."""
+
+    source: str
+    replay_shift: int | None
+    timezone: str
+    currency: str
+    start_date: date
+    format: int = _FORMAT
+
+    @classmethod
+    def proposed(cls, settings: Settings, today: date) -> Self:
+        """The record that a lake made today with these settings gets."""
+        from marketing_assets.sources.complete_journey import replay_shift
+
+        replayed = settings.source == "complete_journey" and settings.source_replay
+        return cls(
+            source=settings.source,
+            replay_shift=replay_shift(today - timedelta(days=1)) if replayed else None,
+            timezone=settings.timezone,
+            currency=settings.currency,
+            start_date=settings.start_date or today - timedelta(days=_DAYS_BEFORE),
+        )
+
+
+def read_record(root: Path) -> LakeRecord | None:
+    """The record of the lake at `root`, or None where there is no lake yet.
+
+    Raises:
+        LakeError: the record is not readable or was written by a newer version.
+    """
+    try:
+        raw = json.loads((root / FILE).read_text(encoding="utf-8"))
+        if raw["format"] != _FORMAT:
+            raise LakeError(
+                f"the lake at {root} has format {raw['format']}, this version knows {_FORMAT}",
+                remedy="upgrade marketing_assets, or set MARKETING_LAKE to another directory",
+            )
+        return LakeRecord(**{**raw, "start_date": date.fromisoformat(raw["start_date"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise LakeError(
+            f"{root / FILE} cannot be read: {error}",
+            remedy="restore it from a backup of the lake, or set MARKETING_LAKE to another directory",
+        ) from error
+
+
+def ensure_record(root: Path, settings: Settings, today: date) -> LakeRecord:
+    """The lake's record, made now where there is none; several processes at once agree on one.
+
+    Raises:
+        LakeError: the lake was made with other settings, or cannot be written.
+    """
+    record = read_record(root)
+    if record is None:
+        record = _create(root, LakeRecord.proposed(settings, today))
+    _refuse_other(root, record, settings)
+    return record
+
+
+def _create(root: Path, record: LakeRecord) -> LakeRecord:
+    temporary = root / f".{FILE}.{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(json.dumps(asdict(record), indent=1, default=str) + "\n", encoding="utf-8")
+            os.link(temporary, root / FILE)
+        except FileExistsError:
+            return read_record(root) or record
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise LakeError(
+            f"the lake cannot be made at {root}: {error.strerror or error}",
+            remedy="make the directory writable, or set MARKETING_LAKE to another one",
+        ) from error
+    return record
+
+
+def _refuse_other(root: Path, record: LakeRecord, settings: Settings) -> None:
+    replayed = settings.source == "complete_journey" and settings.source_replay
+    wanted = {
+        "MARKETING_SOURCE": (record.source, settings.source),
+        "MARKETING_SOURCE_REPLAY": (_word(record.replay_shift is not None), _word(replayed)),
+        "MARKETING_TIMEZONE": (record.timezone, settings.timezone),
+        "MARKETING_CURRENCY": (record.currency, settings.currency),
+        "MARKETING_START_DATE": (record.start_date, settings.start_date or record.start_date),
+    }
+    for variable, (made_with, asked) in wanted.items():
+        if made_with != asked:
+            raise LakeError(
+                f"the lake at {root} was made with {variable}={made_with}, not {asked}",
+                remedy=f"set {variable}={made_with}, or set MARKETING_LAKE to another directory",
+            )
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,141 @@
+"""Campaigns and their versions: read for deciding and showing, written when a night opens one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, and_, case, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+
+from marketing_assets.domain.campaigns import Campaign, canonical_json
+from marketing_assets.policy.model import CampaignTemplate
+from marketing_assets.storage.tables import campaign_targets, campaign_versions, marketing_campaigns
+
+
+@dataclass(frozen=True)
+class CampaignSummary:
+    """One campaign as people read it: its offer and its targets of both arms."""
+
+    campaign_id: str
+    campaign_name: str
+    template: str
+    status: str
+    target_pattern: str
+    offer_type: str
+    offer_value: Decimal
+    offer_unit: str
+    starts_at: datetime
+    ends_at: datetime
+    treatment: int
+    control: int
+
+
+def not_over(connection: Connection, since: datetime) -> list[Campaign]:
+    """Campaigns that were not over at `since`, or that suppress their template after it."""
+    campaigns, versions = marketing_campaigns, campaign_versions
+    statement = (
+        select(
+            campaigns.c.campaign_id,
+            campaigns.c.template,
+            campaigns.c.origin,
+            campaigns.c.status,
+            campaigns.c.target_pattern,
+            campaigns.c.priority,
+            campaigns.c.starts_at,
+            campaigns.c.ends_at,
+            campaigns.c.version,
+            campaigns.c.holdout_share,
+            versions.c.settings,
+            campaigns.c.policy_version,
+            campaigns.c.suppressed_until,
+        )
+        .join(
+            versions,
+            and_(
+                versions.c.campaign_id == campaigns.c.campaign_id, versions.c.version == campaigns.c.version
+            ),
+        )
+        .where(or_(campaigns.c.ends_at > since, campaigns.c.suppressed_until > since))
+        .order_by(campaigns.c.priority, campaigns.c.campaign_id)
+    )
+    return [
+        Campaign(**{**row._mapping, "settings": canonical_json(row.settings)})
+        for row in connection.execute(statement)
+    ]
+
+
+def insert_opened(connection: Connection, campaigns: Sequence[Campaign]) -> int:
+    """Insert campaigns that a night opened, with their first version; existing ones stay as they are.
+
+    Returns:
+        How many were new.
+    """
+    if not campaigns:
+        return 0
+    rows = [_row(campaign) for campaign in campaigns]
+    statement = insert(marketing_campaigns).values(rows).on_conflict_do_nothing()
+    new = len(connection.execute(statement.returning(marketing_campaigns.c.campaign_id)).all())
+    versions = [
+        {"campaign_id": c.campaign_id, "version": c.version, "settings": json.loads(c.settings)}
+        for c in campaigns
+    ]
+    connection.execute(insert(campaign_versions).values(versions).on_conflict_do_nothing())
+    return new
+
+
+def summaries(connection: Connection, since: datetime) -> list[CampaignSummary]:
+    """Campaigns that are not over at `since`, by priority, with their targets counted."""
+    campaigns, targets = marketing_campaigns, campaign_targets
+    in_arm = {
+        arm: func.coalesce(func.sum(case((targets.c.arm == arm, 1), else_=0)), 0).label(arm)
+        for arm in ("treatment", "control")
+    }
+    statement = (
+        select(
+            campaigns.c.campaign_id,
+            campaigns.c.campaign_name,
+            campaigns.c.template,
+            campaigns.c.status,
+            campaigns.c.target_pattern,
+            campaigns.c.offer_type,
+            campaigns.c.offer_value,
+            campaigns.c.offer_unit,
+            campaigns.c.starts_at,
+            campaigns.c.ends_at,
+            in_arm["treatment"],
+            in_arm["control"],
+        )
+        .outerjoin(targets, targets.c.campaign_id == campaigns.c.campaign_id)
+        .where(campaigns.c.ends_at > since)
+        .group_by(campaigns.c.campaign_id)
+        .order_by(campaigns.c.priority, campaigns.c.campaign_id)
+    )
+    return [CampaignSummary(**row._mapping) for row in connection.execute(statement)]
+
+
+def _row(campaign: Campaign) -> dict[str, object]:
+    template = CampaignTemplate.model_validate_json(campaign.settings)
+    return {
+        "campaign_id": campaign.campaign_id,
+        "template": campaign.template,
+        "campaign_name": template.name,
+        "campaign_type": template.type,
+        "description": template.description,
+        "offer_type": template.offer.type,
+        "offer_value": template.offer.value,
+        "offer_unit": template.offer.unit,
+        "target_pattern": campaign.target_pattern,
+        "qualifying_criteria": {"pattern": campaign.target_pattern},
+        "status": campaign.status,
+        "priority": campaign.priority,
+        "starts_at": campaign.starts_at,
+        "ends_at": campaign.ends_at,
+        "holdout_share": campaign.holdout_share,
+        "attribution_days": template.attribution_days,
+        "origin": campaign.origin,
+        "policy_version": campaign.policy_version,
+        "version": campaign.version,
+        "created_by": "nightly run",
+    }

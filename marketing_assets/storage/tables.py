@@ -1,0 +1,163 @@
+"""The serving schema: tables that the app reads and that people write; the only place that names columns.
+
+Migrations create them, repositories query them, publishing fills them. Money is numeric(14,2) in
+`MARKETING_CURRENCY`; instants are timestamptz, UTC. Later migrations add what later parts need.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "marketing"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    },
+)
+
+_INSTANT = DateTime(timezone=True)
+_MONEY = Numeric(14, 2)
+_NOW = func.now()
+
+marketing_campaigns = Table(
+    "marketing_campaigns",
+    metadata,
+    Column("campaign_id", Text, primary_key=True, comment="readable: template-start day"),
+    Column("template", Text, nullable=False),
+    Column("campaign_name", Text, nullable=False),
+    Column("campaign_type", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("offer_type", Text, nullable=False),
+    Column("offer_value", Numeric(14, 4), nullable=False),
+    Column("offer_unit", Text, nullable=False),
+    Column("target_pattern", Text, nullable=False),
+    Column("qualifying_criteria", JSONB, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("starts_at", _INSTANT, nullable=False),
+    Column("ends_at", _INSTANT, nullable=False, comment="first instant after the campaign"),
+    Column("holdout_share", Numeric(9, 8), nullable=False),
+    Column("attribution_days", Integer, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("suppressed_until", _INSTANT),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("updated_at", _INSTANT, nullable=False, server_default=_NOW),
+    CheckConstraint("ends_at > starts_at", name="ends_after_start"),
+    CheckConstraint("offer_type in ('discount', 'cashback', 'points', 'bonus')", name="offer_type"),
+    CheckConstraint("offer_unit in ('percentage', 'fixed', 'multiplier')", name="offer_unit"),
+    CheckConstraint("status in ('draft', 'active', 'paused', 'expired', 'archived')", name="status"),
+    CheckConstraint("origin in ('policy', 'manual')", name="origin"),
+    CheckConstraint("holdout_share between 0 and 1", name="holdout_share"),
+    Index(None, "template", "ends_at"),
+)
+
+campaign_versions = Table(
+    "campaign_versions",
+    metadata,
+    Column("campaign_id", ForeignKey(marketing_campaigns.c.campaign_id), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("settings", JSONB, nullable=False, comment="offer and measurement settings, frozen"),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("campaign_id", "version"),
+)
+
+campaign_targets = Table(
+    "campaign_targets",
+    metadata,
+    Column("target_id", Uuid, primary_key=True, comment="md5 of campaign_id:user_id"),
+    Column("campaign_id", ForeignKey(marketing_campaigns.c.campaign_id), nullable=False),
+    Column("campaign_version", Integer, nullable=False),
+    Column("user_id", String(200), nullable=False),
+    Column("arm", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'eligible'")),
+    Column("reason", JSONB, nullable=False, comment="the feature values that qualified the user"),
+    Column("context", JSONB, nullable=False, comment="what the offer is filled in with"),
+    Column("assigned_on", Date, nullable=False),
+    Column("valid_from", _INSTANT, nullable=False),
+    Column("valid_until", _INSTANT, nullable=False),
+    Column("viewed_at", _INSTANT),
+    Column("converted_at", _INSTANT),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+    UniqueConstraint("user_id", "campaign_id"),
+    CheckConstraint("arm in ('treatment', 'control')", name="arm"),
+    CheckConstraint("status in ('eligible', 'viewed', 'converted')", name="status"),
+)
+
+user_segments = Table(
+    "user_segments",
+    metadata,
+    Column("user_id", String(200), primary_key=True),
+    Column("primary_pattern", Text, nullable=False),
+    Column("patterns", ARRAY(Text), nullable=False, comment="best rank first"),
+    Column("spend", _MONEY, nullable=False),
+    Column("transactions", Integer, nullable=False),
+    Column("top_location", Text),
+    Column("top_category", Text),
+    Column("as_of", Date, nullable=False),
+)
+
+segment_summary = Table(
+    "segment_summary",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("pattern", Text, nullable=False),
+    Column("users", BigInteger, nullable=False),
+    Column("share", Double, nullable=False),
+    Column("spend", Numeric(18, 2), nullable=False),
+    Column("average_order", _MONEY),
+    PrimaryKeyConstraint("day", "pattern"),
+)
+
+published_nights = Table(
+    "published_nights",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("targets", BigInteger, nullable=False, comment="targets of the night, to know the lake's rows by"),
+    Column("published_at", _INSTANT, nullable=False),
+    CheckConstraint("status in ('published', 'skipped', 'stale')", name="status"),
+)
+
+simulated_clock = Table(
+    "simulated_clock",
+    metadata,
+    Column("only_row", Integer, primary_key=True, server_default=text("1")),
+    Column("instant", _INSTANT, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("backend_pid", Integer, comment="the session that keeps it; null = until it is deleted"),
+    Column("backend_start", _INSTANT),
+    CheckConstraint("only_row = 1", name="only_row"),
+)
