@@ -1,0 +1,204 @@
+"""The night as Dagster runs it, on a real PostgreSQL and a small source whose answers are known."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from marketing_assets.domain.assignment import held_out
+from marketing_assets_tests.world import DAY, FIRST, World, population, purchases
+
+NEXT = DAY + timedelta(days=1)
+
+
+def test_a_first_night_opens_campaigns_and_publishes_them_whole(decided_world: World) -> None:
+    world = decided_world
+    campaigns = world.rows(
+        "select campaign_id, status, target_pattern from marketing.marketing_campaigns order by priority"
+    )
+    assert campaigns == [
+        ("loyalty-bonus-2026-02-11", "active", "frequent_shopper"),
+        ("welcome-bonus-2026-02-11", "active", "new_shopper"),
+        ("re-engagement-2026-02-11", "active", "inactive"),
+        ("location-promo-2026-02-11", "active", "location_cluster"),
+        ("category-focus-2026-02-11", "active", "general"),
+    ]
+    assert world.rows("select day, status, targets, reason from marketing.published_nights") == [
+        (DAY, "published", 50 * 3 + 30 * 3 + 25 * 3, None)
+    ]
+    assert world.rows(
+        "select primary_pattern, patterns, spend, transactions, top_location, as_of "
+        "from marketing.user_segments where user_id = 'inactive3'"
+    ) == [
+        (
+            "inactive",
+            ["inactive", "new_shopper", "location_cluster", "general"],
+            Decimal("7.00"),
+            1,
+            "Store 1",
+            DAY,
+        )
+    ]
+    assert dict(world.rows("select pattern, users from marketing.segment_summary")) == {
+        "high_spender": 0,
+        "inactive": 30,
+        "new_shopper": 55,
+        "seasonal": 0,
+        "frequent_shopper": 50,
+        "location_cluster": 105,
+        "general": 105,
+    }
+
+
+def test_a_user_gets_the_three_campaigns_of_best_priority(decided_world: World) -> None:
+    world = decided_world
+    by_user = world.rows(
+        "select campaign_id from marketing.campaign_targets where user_id = 'inactive3' order by campaign_id"
+    )
+    assert [name for (name,) in by_user] == [
+        "location-promo-2026-02-11",
+        "re-engagement-2026-02-11",
+        "welcome-bonus-2026-02-11",
+    ]
+    counts = world.rows("select count(*) from marketing.campaign_targets group by user_id")
+    assert Counter(counts) == {(3,): 105}
+
+
+def test_arms_are_the_assignment_function_of_campaign_and_user(decided_world: World) -> None:
+    world = decided_world
+    targets = world.rows("select campaign_id, user_id, arm from marketing.campaign_targets")
+    assert targets
+    assert {arm for _, _, arm in targets} == {"treatment", "control"}
+    for campaign_id, user_id, arm in targets:
+        assert (arm == "control") == held_out(campaign_id, user_id, Decimal("0.1"))
+
+
+def test_a_target_keeps_why_and_what_the_offer_is_filled_in_with(decided_world: World) -> None:
+    world = decided_world
+    assert world.rows(
+        "select reason, context, assigned_on, valid_from, valid_until, status "
+        "from marketing.campaign_targets "
+        "where user_id = 'frequent1' and campaign_id = 'location-promo-2026-02-11'"
+    ) == [
+        (
+            {"locations": 1},
+            {"location": "Store 1"},
+            NEXT,
+            datetime(2026, 2, 11, tzinfo=UTC),
+            datetime(2026, 3, 13, tzinfo=UTC),
+            "eligible",
+        )
+    ]
+
+
+def test_the_next_night_keeps_campaigns_and_adds_who_newly_qualifies(decided_world: World) -> None:
+    world = decided_world
+    before = set(world.rows("select target_id, arm from marketing.campaign_targets"))
+    world.write([*population(), *purchases("late", [NEXT])])
+    assert world.night(NEXT).success
+    after = world.rows("select target_id, arm, user_id, campaign_id from marketing.campaign_targets")
+    assert before <= {row[:2] for row in after}
+    assert {row[3] for row in after if row[2] == "late"} == {
+        "welcome-bonus-2026-02-11",
+        "location-promo-2026-02-11",
+        "category-focus-2026-02-11",
+    }
+    assert world.rows("select count(*) from marketing.marketing_campaigns") == [(5,)]
+    assert world.rows("select targets from marketing.published_nights order by day desc limit 1") == [(3,)]
+
+
+def test_running_a_night_twice_changes_nothing(decided_world: World) -> None:
+    world = decided_world
+    before = world.snapshot()
+    assert world.night(DAY).success
+    assert world.snapshot() == before
+
+
+def test_days_measured_again_in_any_order_are_the_same(decided_world: World) -> None:
+    world = decided_world
+    world.behaviour(DAY - timedelta(days=3), DAY - timedelta(days=1))
+    before = world.files()
+    for days_ago in (1, 3, 2, 0):
+        day = DAY - timedelta(days=days_ago)
+        world.behaviour(day, day)
+    world.behaviour(DAY - timedelta(days=3), DAY)
+    assert world.files() == before
+
+
+def test_an_older_night_stays_as_it_was_decided(decided_world: World) -> None:
+    world = decided_world
+    assert world.night(NEXT).success
+    before = world.snapshot()
+    assert world.night(DAY, at=datetime(2026, 2, 12, 3, tzinfo=UTC)).success
+    assert world.snapshot() == before
+
+
+def test_a_night_found_too_late_is_recorded_as_missed_and_not_decided(world: World) -> None:
+    world.write(population())
+    world.ingest(FIRST, DAY - timedelta(days=1))
+    assert world.night(DAY, at=datetime(2026, 2, 12, tzinfo=UTC)).success
+    assert world.rows("select day, status, reason from marketing.published_nights") == [
+        (DAY, "skipped", "missed")
+    ]
+    assert world.rows("select count(*) from marketing.campaign_targets") == [(0,)]
+    assert (world.settings.lake / "user_patterns" / f"day={DAY}" / "part-0.parquet").exists()
+
+
+def test_nights_between_two_decided_ones_are_recorded_as_missed(decided_world: World) -> None:
+    world = decided_world
+    world.ingest(NEXT, NEXT + timedelta(days=1))
+    assert world.night(DAY + timedelta(days=3)).success
+    assert world.rows("select day, status from marketing.published_nights order by day") == [
+        (DAY, "published"),
+        (DAY + timedelta(days=1), "skipped"),
+        (DAY + timedelta(days=2), "skipped"),
+        (DAY + timedelta(days=3), "published"),
+    ]
+
+
+def test_a_missing_day_of_the_window_stops_the_run_with_a_remedy(world: World) -> None:
+    world.write(population())
+    result = world.night(DAY)
+    assert not result.success
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.user_failure_data
+    assert failure is not None
+    assert "transactions has no partition for 2026-01-11, 2026-01-12, 2026-01-13 and 27 more days" in str(
+        failure.description
+    )
+    assert "marketing run --from 2026-01-11 --to 2026-02-09" in str(failure.description)
+
+
+def test_a_day_that_is_not_over_is_refused(world: World) -> None:
+    world.write(population())
+    world.ingest(FIRST, DAY - timedelta(days=1))
+    result = world.night(DAY, at=datetime(2026, 2, 10, 23, tzinfo=UTC))
+    assert not result.success
+    assert world.rows("select count(*) from marketing.published_nights") == [(0,)]
+
+
+def test_an_empty_day_gives_an_empty_partition_and_a_warning(world: World) -> None:
+    world.ingest(FIRST, DAY - timedelta(days=1))
+    result = world.night(DAY)
+    assert result.success
+    evaluations = {
+        e.check_name: e for e in result.get_asset_check_evaluations() if e.check_name == "day_not_empty"
+    }
+    assert not evaluations["day_not_empty"].passed
+    assert world.rows("select status, targets from marketing.published_nights") == [("published", 0)]
+    assert world.rows("select count(*) from marketing.user_segments") == [(0,)]
+
+
+def test_too_many_rejected_rows_stop_the_night_and_can_be_listed(decided_world: World) -> None:
+    world = decided_world
+    before = world.tables()
+    broken = [f"bad{n},,{NEXT}T12:00:00+00:00,5.00,Store 1,Food" for n in range(3)]
+    world.write([*population(), *purchases("good", [NEXT]), *broken])
+    result = world.night(NEXT)
+    assert not result.success
+    failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.user_failure_data
+    assert failure is not None
+    assert "missing_user_id" in str(failure.description)
+    assert "MARKETING_MAX_REJECTED" in str(failure.description)
+    assert world.tables() == before
+    lake = world.settings.lake
+    assert (lake / "rejected_transactions" / f"day={NEXT}" / "part-0.parquet").exists()
+    assert not (lake / "transactions" / f"day={NEXT}" / "part-0.parquet").exists()
