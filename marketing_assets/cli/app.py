@@ -135,7 +135,7 @@ def db_upgrade() -> None:
 
     urls = database.locate(load_settings())
     database.prepare(urls)
-    out.print(f"{database.described(urls.product)} is at revision {REVISION}.")
+    out.print(f"{database.described(urls.product)} is at revision {REVISION}.", soft_wrap=True)
 
 
 @db_app.command("url")
@@ -173,11 +173,16 @@ def _demo_settings(source: str | None) -> Settings:
 
 
 def _run(runner: "Nights", days: list[date], *, trigger: str, simulate: bool) -> "list[NightRun]":
+    from marketing_assets.cli.report import night_report
+    from marketing_assets.cli.show import summary
+
     runs = []
     for done in runner.run(days, trigger=trigger, simulate=simulate):
         runs.append(done)
-        took = sum(step.seconds for report in (done.ingest, done.night) if report for step in report.steps)
-        out.print(f"Night of {done.day}: run {done.night.run_id[:8]}, {took:.1f} s in its steps")
+        report = night_report(runner.settings, runner.database, done.day)
+        took = sum(step.seconds for each in (done.ingest, done.night) if each for step in each.steps)
+        what = "not decided" if report is None else summary(report)
+        out.print(f"Night of {done.day}: {what}; {took:.1f} s in its steps, run {done.night.run_id[:8]}")
     return runs
 
 

@@ -15,7 +15,7 @@ from marketing_assets.policy.load import load_policy
 from marketing_assets.policy.model import CampaignTemplate, Offer
 from marketing_assets.settings import Settings
 from marketing_assets.storage import clock, database
-from marketing_assets.storage.datasets import CAMPAIGNS, SEGMENT_SUMMARY
+from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, CAMPAIGNS, SEGMENT_SUMMARY
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.repositories import campaigns as campaign_rows
 from marketing_assets.storage.repositories import nights
@@ -55,6 +55,7 @@ class NightReport:
     target_day: date
     patterns: list[PatternLine]
     campaigns: list[CampaignLine]
+    new_targets: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def night_report(settings: Settings, serving: DatabaseEngine, day: date) -> Nigh
         lake.register(engine, "campaigns", CAMPAIGNS, [day])
         segments = engine.fetch("select * from segments order by rank")
         decided = engine.fetch("select * from campaigns order by priority, campaign_id")
+        lake.register(engine, "targets", CAMPAIGN_TARGETS, [day])
+        new_targets = int(str(engine.fetch("select count(*) as targets from targets")[0]["targets"]))
     finally:
         engine.close()
     with serving.connect() as connection:
@@ -110,6 +113,7 @@ def night_report(settings: Settings, serving: DatabaseEngine, day: date) -> Nigh
         day + timedelta(days=1),
         [_pattern(row, labels) for row in segments],
         [_campaign(row, arms, offers) for row in decided],
+        new_targets,
     )
 
 

@@ -45,6 +45,16 @@ def print_night(console: Console, report: NightReport, zone: ZoneInfo) -> None:
     console.print(campaigns)
 
 
+def summary(report: NightReport) -> str:
+    """One night in a line: `opened 6, kept 0, not opened 1 campaigns; 5,383 new targets`."""
+    counts = {
+        outcome: sum(each.outcome == outcome for each in report.campaigns)
+        for outcome in ("opened", "kept", "ended", "not_opened")
+    }
+    said = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items() if count)
+    return f"campaigns: {said or 'none'}; {report.new_targets:,} new targets"
+
+
 def print_times(console: Console, runs: Sequence[NightRun]) -> None:
     """Print the seconds that each step of each run took."""
     steps = list(dict.fromkeys(step.step for run in runs for step in run.night.steps))

@@ -245,6 +245,8 @@ def _out_of_memory_named() -> Iterator[None]:
 def _unreadable_source_named() -> Iterator[None]:
     try:
         yield
+    except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException):
+        raise  # the statement is wrong, not the file
     except duckdb.Error as error:
         raise SourceError(
             f"the source's files cannot be read: {_without_data(error)}",

@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
 
 from marketing_assets.engine.base import Value
-from marketing_assets.errors import MarketingError
+from marketing_assets.errors import DatabaseError, MarketingError
 from marketing_assets.storage.datasets import Dataset
 
 if TYPE_CHECKING:
@@ -110,14 +110,23 @@ def add_metadata(context: dg.AssetExecutionContext, asset: str, day: str, metada
 @contextmanager
 def named_failures() -> Iterator[None]:
     """Turn an error with a remedy into a Dagster failure that shows both, and is never retried."""
+    from sqlalchemy.exc import DBAPIError
+
     try:
         yield
     except MarketingError as error:
-        raise dg.Failure(
-            description=str(error),
-            metadata={"error": error.message, "remedy": error.remedy},
-            allow_retries=False,
-        ) from error
+        raise _failure(error) from error
+    except DBAPIError as error:
+        lost = DatabaseError(
+            f"PostgreSQL was lost or refused: {' '.join(str(error).split())[:500]}",
+            remedy="see that the database is up, then run the day again; nothing is half done",
+        )
+        raise _failure(lost) from error
+
+
+def _failure(error: MarketingError) -> dg.Failure:
+    metadata: Metadata = {"error": error.message, "remedy": error.remedy}
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
 
 
 class Stopwatch:

@@ -152,8 +152,9 @@ class _Progress(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
-        if event is None and record.levelno >= logging.INFO:
-            self._progress(str(meta.get("orig_message", record.getMessage())))
+        message = str(meta.get("orig_message", record.getMessage()))
+        if event is None and record.levelno >= logging.INFO and not message.startswith("Skipping step"):
+            self._progress(message)
         elif event is not None and event.event_type_value == "STEP_START":
             self._progress(str(event.step_key).replace("_", " "))
 

@@ -151,7 +151,7 @@ CAMPAIGNS = Dataset(
     columns=(
         Column("campaign_id", "varchar", "template-start day; for not_opened the id it would have had"),
         Column("template", "varchar", "template of the policy"),
-        Column("outcome", "varchar", "opened, kept, ended, orphaned or not_opened"),
+        Column("outcome", "varchar", "opened, kept, paused, ended, orphaned or not_opened"),
         Column("outcome_reason", "varchar", "why, in words"),
         Column("target_pattern", "varchar", "pattern whose users it is for"),
         Column("audience", "bigint", "users with the pattern on the day"),

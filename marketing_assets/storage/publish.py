@@ -56,8 +56,8 @@ _KEEP_GRANTS = text(
     " case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as receiver"
     " from pg_class c, aclexplode(c.relacl) a"
     " where c.oid = cast('marketing.user_segments' as regclass) and a.grantee <> c.relowner"
-    " loop execute format('grant %s on marketing.user_segments_next to %s%s', given.privilege, given.receiver,"
-    " case when given.is_grantable then ' with grant option' else '' end);"
+    " loop execute format('grant %s on marketing.user_segments_next to %s%s', given.privilege,"
+    " given.receiver, case when given.is_grantable then ' with grant option' else '' end);"
     " end loop; end $$"
 )
 _SWAP_SEGMENTS = (

@@ -84,7 +84,7 @@ def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: 
                 at=now,
             )
     if stand == "stays":
-        context.log.info(f"The night of {day} stays as it was decided: its target day is over.")
+        context.log.info(f"The night of {day} stays as it was decided.")
     if stand == "missed":
         context.log.warning(
             f"The night of {day} is not decided: its target day was over when the run began (recorded as "

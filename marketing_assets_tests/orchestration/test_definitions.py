@@ -1,0 +1,252 @@
+"""The code location: it loads by itself, opens nothing, and every asset says what it is."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from marketing_assets.orchestration.build import build_definitions
+from marketing_assets.settings import Settings
+from marketing_assets.storage.datasets import DATASETS
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+GRAPH = {
+    "source_transactions": set(),
+    "transactions": {"source_transactions"},
+    "rejected_transactions": {"source_transactions"},
+    "user_features": {"transactions"},
+    "user_patterns": {"user_features"},
+    "segment_summary": {"user_features"},
+    "campaigns": {"segment_summary", "user_patterns"},
+    "campaign_targets": {"campaigns", "user_features", "user_patterns"},
+    "targeting_decisions": {"campaigns", "user_features", "user_patterns"},
+    "published_night": {
+        "campaign_targets",
+        "campaigns",
+        "segment_summary",
+        "targeting_decisions",
+        "user_features",
+        "user_patterns",
+    },
+}
+
+GROUPS = {
+    "source_transactions": "ingest",
+    "transactions": "ingest",
+    "rejected_transactions": "ingest",
+    "user_features": "behaviour",
+    "user_patterns": "behaviour",
+    "segment_summary": "behaviour",
+    "campaigns": "campaigns",
+    "campaign_targets": "targeting",
+    "targeting_decisions": "targeting",
+    "published_night": "publishing",
+}
+
+
+def definitions(home: Path, **values: object) -> dg.Definitions:
+    given: dict[str, object] = {"MARKETING_HOME": home, "MARKETING_SOURCE": "files", **values}
+    return build_definitions(Settings(_env_file=None, **given))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> AssetGraph:
+    return definitions(tmp_path).resolve_asset_graph()
+
+
+def test_the_assets_and_what_each_is_made_from(graph: AssetGraph) -> None:
+    found = {
+        node.key.to_user_string(): {parent.to_user_string() for parent in node.parent_keys}
+        for node in graph.asset_nodes
+    }
+    assert found == GRAPH
+
+
+def test_every_asset_says_what_it_is_who_owns_it_and_how_it_is_made(graph: AssetGraph) -> None:
+    for node in graph.asset_nodes:
+        name = node.key.to_user_string()
+        assert node.description, name
+        assert node.group_name == GROUPS[name]
+        assert node.owners == ["team:data-platform"], name
+        assert node.kinds, name
+        if node.is_materializable:
+            assert "Grain: " in node.description
+            assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition), name
+
+
+def test_every_lake_asset_has_its_columns_each_with_a_meaning(graph: AssetGraph) -> None:
+    for name, dataset in DATASETS.items():
+        schema = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchema)
+        assert [(c.name, c.type) for c in schema.columns] == [(c.name, c.type) for c in dataset.columns]
+        assert [c.name for c in schema.columns if not c.description] == []
+        nullable = {c.name for c in schema.columns if c.constraints.nullable}
+        assert nullable == {c.name for c in dataset.columns if c.nullable}
+        assert ("pii" in graph.get(dg.AssetKey(name)).tags) == any(c.personal for c in dataset.columns)
+
+
+def test_every_lake_asset_has_blocking_checks_of_keys_nulls_and_references(graph: AssetGraph) -> None:
+    blocking: dict[str, set[str]] = {name: set() for name in DATASETS}
+    for key in graph.asset_check_keys:
+        if graph.get(key).blocking:
+            blocking[key.asset_key.to_user_string()].add(key.name)
+    expected = {
+        name: {"unique_key", "no_nulls"} | ({"references_hold"} if dataset.references else set())
+        for name, dataset in DATASETS.items()
+    }
+    expected["transactions"].add("rejected_share")
+    assert blocking == expected
+
+
+def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
+    made = definitions(tmp_path)
+    selected = {
+        job.name: {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+        for job in made.resolve_all_job_defs()
+        if not job.name.startswith("__")
+    }
+    ingest = {"transactions", "rejected_transactions"}
+    behaviour = {"user_features", "user_patterns", "segment_summary"}
+    assert selected == {
+        "ingest_range": ingest,
+        "behaviour_range": ingest | behaviour,
+        "nightly_marketing": set(GRAPH) - {"source_transactions"},
+    }
+
+
+# Dagster's own tick calls its own deprecated method.
+@pytest.mark.filterwarnings("ignore:Function `JobDefinition.run_request_for_partition`")
+def test_the_night_begins_by_itself_at_the_configured_time_of_the_zone(tmp_path: Path) -> None:
+    made = definitions(
+        tmp_path,
+        MARKETING_TIMEZONE="America/New_York",
+        MARKETING_ANALYSIS_HOUR=3,
+        MARKETING_ANALYSIS_MINUTE=45,
+        MARKETING_START_DATE=date(2026, 1, 1),
+    )
+    schedule = made.resolve_schedule_def("nightly_marketing")
+    assert schedule.cron_schedule == "45 3 * * *"
+    assert schedule.execution_timezone == "America/New_York"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    # 03:45 in New York, in winter: the day that has just ended there.
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 2, 11, 8, 45, tzinfo=UTC),
+            repository_def=made.get_repository_def(),
+        )
+        ticked = schedule.evaluate_tick(context)
+    [request] = ticked.run_requests or []
+    assert request.partition_key == "2026-02-10"
+    assert request.tags["trigger"] == "schedule"
+
+
+def test_partitions_are_the_days_of_the_lake_in_its_zone(tmp_path: Path) -> None:
+    made = definitions(
+        tmp_path, MARKETING_TIMEZONE="Asia/Tokyo", MARKETING_START_DATE=date(2026, 1, 1)
+    ).resolve_asset_graph()
+    partitions = made.get(dg.AssetKey("transactions")).partitions_def
+    assert isinstance(partitions, dg.DailyPartitionsDefinition)
+    assert partitions.timezone == "Asia/Tokyo"
+    # Midnight in Tokyo is 15:00 UTC.
+    before = partitions.get_partition_keys(datetime(2026, 1, 3, 14, 59, tzinfo=UTC))
+    after = partitions.get_partition_keys(datetime(2026, 1, 3, 15, 0, tzinfo=UTC))
+    assert (list(before), list(after)) == (
+        ["2026-01-01", "2026-01-02"],
+        ["2026-01-01", "2026-01-02", "2026-01-03"],
+    )
+
+
+def test_features_of_a_day_are_made_from_the_days_of_its_window(tmp_path: Path) -> None:
+    made = definitions(tmp_path, MARKETING_START_DATE=date(2026, 1, 1)).resolve_asset_graph()
+    node = made.get(dg.AssetKey("user_features"))
+    mapping = made.get_partition_mapping(node.key, dg.AssetKey("transactions"))
+    assert isinstance(mapping, dg.TimeWindowPartitionMapping)
+    assert (mapping.start_offset, mapping.end_offset) == (-89, 0)
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MARKETING_", "DAGSTER"))
+    }
+    return {**kept, "MARKETING_HOME": str(home), "DAGSTER_HOME": str(home), "PYTHONWARNINGS": "default"}
+
+
+def test_dagster_validates_the_workspace_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("dagster")),
+            "definitions",
+            "validate",
+            "-w",
+            str(REPOSITORY / "workspace.yaml"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "All code locations passed validation." in said
+    # Dagster says of this very command that a newer one does the same.
+    warned = [line for line in said.splitlines() if "arning" in line and "SupersessionWarning" not in line]
+    assert warned == []
+
+
+WATCHED = """
+import json, sys
+opened, connected = [], []
+
+def watch(event, arguments):
+    if event == "open":
+        opened.append(str(arguments[0]))
+    elif event in ("socket.connect", "socket.bind", "subprocess.Popen"):
+        connected.append([event, str(arguments)])
+
+import dagster
+sys.addaudithook(watch)
+import marketing_assets.definitions
+names = ("duckdb", "sqlalchemy", "psycopg", "psycopg2", "pandas", "sqlglot", "alembic")
+heavy = {"imported": [name for name in names if name in sys.modules]}
+from marketing_assets.orchestration.build import build_definitions
+from marketing_assets.settings import load_settings
+loaded = build_definitions(load_settings()).get_repository_def()
+loaded.load_all_definitions()
+heavy["loaded"] = [name for name in names if name in sys.modules]
+jobs = sorted(loaded.job_names)
+print(json.dumps({"opened": opened, "connected": connected, "heavy": heavy, "jobs": jobs}))
+"""
+
+
+def test_loading_opens_no_connection_and_no_file_but_env_and_code(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MARKETING_CURRENCY=EUR\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment(tmp_path / "home"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "nightly_marketing" in found["jobs"]
+    assert found["heavy"] == {"imported": [], "loaded": []}
+    assert found["connected"] == []
+    code = (sys.prefix, sys.base_prefix, str(REPOSITORY / "marketing_assets"), "/usr/share/zoneinfo")
+    others = {file for file in found["opened"] if not file.startswith(code)}
+    # The lake's own record says when its first day is; here there is none yet.
+    record = tmp_path / "home" / "lake" / "lake.json"
+    assert {str((tmp_path / file).resolve()) for file in others} == {str(tmp_path / ".env"), str(record)}
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".env"]

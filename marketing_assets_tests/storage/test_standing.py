@@ -1,0 +1,145 @@
+"""What stands before a night: what was published, whatever a killed rerun left in the lake."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine
+
+from marketing_assets.storage.datasets import CAMPAIGNS
+from marketing_assets.storage.standing import register_open_campaigns, register_standing
+from marketing_assets_tests.storage.nights import CAMPAIGN, D, NightMaker, at, campaign
+
+UTC_ZONE = ZoneInfo("UTC")
+NEXT = D + timedelta(days=1)
+
+
+def put_campaigns(maker: NightMaker, day: date, outcome: str) -> None:
+    opened = campaign()
+    maker.put(
+        CAMPAIGNS,
+        day,
+        [
+            [
+                opened.campaign_id,
+                opened.template,
+                outcome,
+                "",
+                opened.target_pattern,
+                2,
+                4,
+                "active",
+                1,
+                opened.starts_at,
+                opened.ends_at,
+                Decimal("0.1"),
+                opened.settings,
+                "p",
+            ],
+        ],
+    )
+
+
+def standing(maker: NightMaker, serving: Engine, day: date, outcome: str = "kept") -> dict[str, list[str]]:
+    """Users of each relation of what stands before the night of `day`."""
+    put_campaigns(maker, day, outcome)
+    engine = maker.engine
+    maker.lake.register(engine, "night_campaigns", CAMPAIGNS, [day])
+    register_open_campaigns(engine, day, UTC_ZONE)
+    with serving.connect() as connection:
+        register_standing(connection, engine, maker.lake, day, UTC_ZONE)
+    names = ("earlier_targets", "kept_targets", "earlier_decisions", "kept_decisions", "standing_targets")
+    return {
+        name: [str(row["user_id"]) for row in engine.fetch(f"select user_id from {name} order by user_id")]
+        for name in names
+    }
+
+
+def test_before_the_first_night_nothing_stands(maker: NightMaker, serving: Engine) -> None:
+    assert standing(maker, serving, D, "opened") == {
+        "earlier_targets": [],
+        "kept_targets": [],
+        "earlier_decisions": [],
+        "kept_decisions": [],
+        "standing_targets": [],
+    }
+
+
+def test_earlier_nights_stand_as_they_were_published(maker: NightMaker, serving: Engine) -> None:
+    maker.write(D, ["ann", "bob"])
+    maker.publish(D, [campaign()])
+    assert standing(maker, serving, NEXT) == {
+        "earlier_targets": ["ann", "bob"],
+        "kept_targets": [],
+        "earlier_decisions": ["ann", "bob", "refused-2026-02-10"],
+        "kept_decisions": [],
+        "standing_targets": ["ann", "bob"],
+    }
+
+
+def test_an_earlier_night_that_a_killed_rerun_left_different_is_cut_down(
+    maker: NightMaker, serving: Engine
+) -> None:
+    maker.write(D, ["ann", "bob"])
+    maker.publish(D, [campaign()])
+    maker.put_targets(D, ["ann", "bob", "never published"])
+    found = standing(maker, serving, NEXT)
+    assert found["earlier_targets"] == ["ann", "bob"]
+    assert found["earlier_decisions"] == ["ann", "bob", "refused-2026-02-10"]
+    assert found["standing_targets"] == ["ann", "bob"]
+    assert list(maker.lake.scratch.iterdir()) == []
+
+
+def test_the_night_itself_that_a_killed_rerun_left_different_is_cut_down(
+    maker: NightMaker, serving: Engine
+) -> None:
+    maker.write(D, ["ann", "bob"])
+    maker.publish(D, [campaign()])
+    maker.put_targets(D, ["ann", "bob", "never published"])
+    found = standing(maker, serving, D, "opened")
+    assert found["kept_targets"] == ["ann", "bob"]
+    assert found["kept_decisions"] == ["ann", "bob", "refused-2026-02-10"]
+    assert found["earlier_targets"] == []
+
+
+def test_ids_of_every_kind_survive_being_cut_down(maker: NightMaker, serving: Engine) -> None:
+    users = ["", " ", '"', "\\.", "a,b", "Zoë 🛒", "line\nbreak"]
+    maker.write(D, users)
+    maker.publish(D, [campaign()])
+    maker.put_targets(D, [*users, "never published"])
+    assert standing(maker, serving, NEXT)["earlier_targets"] == sorted(users)
+
+
+def test_a_night_published_with_no_target_has_none_however_the_lake_looks(
+    maker: NightMaker, serving: Engine
+) -> None:
+    maker.write(D, [])
+    maker.publish(D, [campaign()])
+    maker.put_targets(D, ["never published"])
+    assert standing(maker, serving, NEXT)["earlier_targets"] == []
+
+
+def test_nights_before_every_open_campaign_are_not_read(maker: NightMaker, serving: Engine) -> None:
+    long_ago = D - timedelta(days=5)
+    maker.write(long_ago, ["old"], "welcome-bonus-2026-02-06")
+    maker.publish(long_ago, [campaign(opens=long_ago + timedelta(days=1))])
+    maker.write(D, ["ann"])
+    maker.publish(D, [campaign()])
+    assert standing(maker, serving, NEXT)["earlier_targets"] == ["ann"]
+
+
+def test_open_campaigns_carry_what_targeting_needs(maker: NightMaker, serving: Engine) -> None:
+    standing(maker, serving, NEXT)
+    assert maker.engine.fetch("select * from open_campaigns") == [
+        {
+            "campaign_id": CAMPAIGN,
+            "campaign_version": 1,
+            "target_pattern": "new_shopper",
+            "priority": 4,
+            "holdout_share": Decimal("0.10000000"),
+            "share_digits": "19999999",
+            "offer_at": None,
+            "valid_from": at(NEXT + timedelta(days=1)),
+            "valid_until": at(date(2026, 3, 4)),
+        }
+    ]
