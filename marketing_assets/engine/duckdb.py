@@ -115,8 +115,10 @@ class DuckDBEngine:
         self._kinds[relation] = "table"
         if rows:
             place = exp.Tuple(expressions=[exp.Placeholder() for _ in schema])
-            insert = exp.insert(exp.Values(expressions=[place] * len(rows)), relation)
-            self._connection.execute(insert.sql("duckdb"), [value for row in rows for value in row])
+            insert = exp.insert(exp.Values(expressions=[place]), relation).sql("duckdb")
+            places = ", ".join([place.sql("duckdb")] * len(rows))
+            text = insert.removesuffix(place.sql("duckdb")) + places
+            self._connection.execute(text, [value for row in rows for value in row])
 
     def create(
         self,

@@ -61,7 +61,8 @@ class FilesSource:
             schema = engine.register_parquet("source_files", files)
             columns = self._columns([name for name, _ in schema], files[0])
             query = exp.select(*projection(columns)).from_("source_files")
-            condition = _in_reach(columns, schema, start_at, end_at)
+            margin = timedelta() if self.zone.key == "UTC" else _LONGEST_OFFSET
+            condition = _in_reach(columns, schema, start_at - margin, end_at + margin)
             engine.register_query(relation, query if condition is None else query.where(condition))
             return
         parts: list[exp.Select] = []
@@ -133,15 +134,13 @@ def _header(file: Path, delimiter: str) -> tuple[str, ...]:
 def _in_reach(
     columns: dict[str, str | None], schema: Schema, start_at: datetime, end_at: datetime
 ) -> exp.Condition | None:
-    """Where the time column is a time, what lets Parquet skip row groups; a day wider than any offset."""
+    """Where the time column is a time, what lets Parquet skip row groups."""
     column = columns["occurred_at"] or ""
     kind = dict(schema)[column]
     if not kind.startswith(("TIMESTAMP", "DATE")):
         return None
     time = exp.cast(exp.column(column, quoted=True), "timestamp")
-    first = _timestamp(start_at - _LONGEST_OFFSET)
-    last = _timestamp(end_at + _LONGEST_OFFSET)
-    within = exp.and_(time >= first, time < last)
+    within = exp.and_(time >= _timestamp(start_at), time <= _timestamp(end_at))  # nanoseconds may round up
     unreadable = exp.or_(time < _timestamp(datetime(1, 1, 3)), time > _timestamp(datetime(9999, 12, 29)))
     return exp.or_(exp.Is(this=time, expression=exp.null()), within, unreadable)
 

@@ -167,7 +167,12 @@ def _read(job: _Job, days: list[date], *, first: bool) -> None:
             ],
             [edge for day in run for edge in _edges(day, job.zone)],
         )
-        parameters = {"by_update_time": job.source.has_update_time, "with_undated": first}
+        parameters: dict[str, Value] = {
+            "earliest": run[0] - ONE_DAY,
+            "latest": run[-1] + ONE_DAY,
+            "by_update_time": job.source.has_update_time,
+            "with_undated": first,
+        }
         if first:
             job.engine.create("ingest_rows", sql("ingest_rows"), parameters)
         else:

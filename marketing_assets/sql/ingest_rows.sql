@@ -2,8 +2,9 @@
 -- inputs: source_rows, ingest_days (utc_date, day, start_at, end_at: each day once for every UTC date it
 --   touches), zone_offsets (calendar_year, local_from, local_until, offset_seconds: what the clock of the
 --   source's zone is ahead of UTC; local times are written as if they were UTC)
--- parameters: by_update_time (true: a row without a time lies on the day of its update time),
---   with_undated (true: give the rows that lie on no day too)
+-- parameters: earliest, latest (the day before the first and the day after the last of the days, to pass
+--   over other rows quickly), by_update_time (true: a row without a time lies on the day
+--   of its update time), with_undated (true: give the rows that lie on no day too)
 with texts as (
     select
         cast(transaction_id as varchar) as transaction_id,
@@ -18,6 +19,50 @@ with texts as (
         trim(cast(updated_at as varchar)) as updated
     from source_rows
 ),
+shaped as (
+    select
+        transaction_id,
+        user_id,
+        occurred_text,
+        amount_text,
+        merchant,
+        location,
+        category,
+        updated_text,
+        occurred,
+        updated,
+        regexp_matches(
+            occurred,
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?(Z| ?UTC|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?)?$'
+        ) as occurred_is_time,
+        regexp_matches(
+            updated,
+            '^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?(Z| ?UTC|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?)?$'
+        ) as updated_is_time,
+        try_cast(substr(occurred, 1, 10) as date) as local_date
+    from texts
+),
+-- Whatever its offset, a time lies at most one day away from its local date.
+in_reach as (
+    select
+        transaction_id,
+        user_id,
+        occurred_text,
+        amount_text,
+        merchant,
+        location,
+        category,
+        updated_text,
+        occurred,
+        updated,
+        occurred_is_time,
+        updated_is_time
+    from shaped
+    where occurred is null
+        or not occurred_is_time
+        or local_date is null
+        or local_date between cast($earliest as date) and cast($latest as date)
+),
 clock_times as (
     select
         transaction_id,
@@ -28,21 +73,11 @@ clock_times as (
         location,
         category,
         updated_text,
-        case
-            when regexp_matches(
-                occurred,
-                '^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?(Z| ?UTC|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?)?$'
-            ) then try_cast(occurred as timestamp with time zone)
-        end as occurred_at,
-        case
-            when regexp_matches(
-                updated,
-                '^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?(Z| ?UTC|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?)?$'
-            ) then try_cast(updated as timestamp with time zone)
-        end as updated_at,
+        case when occurred_is_time then try_cast(occurred as timestamp with time zone) end as occurred_at,
+        case when updated_is_time then try_cast(updated as timestamp with time zone) end as updated_at,
         regexp_matches(occurred, ':.*[-+ZC]') as occurred_has_offset,
         regexp_matches(updated, ':.*[-+ZC]') as updated_has_offset
-    from texts
+    from in_reach
 ),
 zoned as (
     select

@@ -64,11 +64,15 @@ class Shell:
         return self.call("run", "--day", NEXT.isoformat(), point=point)[0]
 
 
+def late_population() -> list[str]:
+    """The population, and 30 users who come on `NEXT`."""
+    return [*population(), *(line for number in range(30) for line in purchases(f"late{number}", [NEXT]))]
+
+
 @contextmanager
 def shell_on(world: World, dagster_url: str) -> Iterator[Shell]:
     """The decided world with one more day of purchases, at the time of the night of `NEXT`."""
-    late = [line for number in range(30) for line in purchases(f"late{number}", [NEXT])]
-    world.write([*population(), *late])
+    world.write(late_population())
     with clock.simulated(world.database, "test") as simulated:
         simulated.set(datetime(NEXT.year, NEXT.month, NEXT.day, 2, tzinfo=UTC) + timedelta(days=1))
         yield Shell(world, dagster_url)

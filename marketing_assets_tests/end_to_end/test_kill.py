@@ -9,7 +9,7 @@ import pytest
 
 from marketing_assets_tests.conftest import copied_world
 from marketing_assets_tests.end_to_end.killer import POINTS
-from marketing_assets_tests.end_to_end.shell import NEXT, Shell, shell_on
+from marketing_assets_tests.end_to_end.shell import NEXT, Shell, late_population, shell_on
 from marketing_assets_tests.world import World
 
 KILLED = -9
@@ -23,18 +23,13 @@ def shell(decided_world: World, dagster_url: str) -> Iterator[Shell]:
 
 @pytest.fixture(scope="session")
 def undisturbed(
-    decided_template: tuple[Path, str],
-    postgres_server: str,
-    dagster_url: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    decided_template: tuple[Path, str], postgres_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """Every row and file after the night after `DAY` ran once, undisturbed."""
+    """Every row and file after the night of `NEXT` ran once, undisturbed."""
     root = tmp_path_factory.mktemp("undisturbed") / "world"
-    with (
-        copied_world(decided_template, postgres_server, root) as world,
-        shell_on(world, dagster_url) as shell,
-    ):
-        assert shell.night() == 0
+    with copied_world(decided_template, postgres_server, root) as world:
+        world.write(late_population())
+        assert world.night(NEXT).success
         return world.snapshot()
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from marketing_assets.domain.assignment import held_out
-from marketing_assets_tests.world import DAY, FIRST, World, population, purchases
+from marketing_assets_tests.world import DAY, World, population, purchases
 
 NEXT = DAY + timedelta(days=1)
 
@@ -115,13 +115,12 @@ def test_running_a_night_twice_changes_nothing(decided_world: World) -> None:
 
 def test_days_measured_again_in_any_order_are_the_same(decided_world: World) -> None:
     world = decided_world
-    world.behaviour(DAY - timedelta(days=3), DAY - timedelta(days=1))
-    before = world.files()
-    for days_ago in (1, 3, 2, 0):
-        day = DAY - timedelta(days=days_ago)
-        world.behaviour(day, day)
-    world.behaviour(DAY - timedelta(days=3), DAY)
-    assert world.files() == before
+    before = DAY - timedelta(days=1)
+    world.behaviour(before, before)
+    once = world.files()
+    world.behaviour(DAY, DAY)
+    world.behaviour(before, DAY)
+    assert world.files() == once
 
 
 def test_an_older_night_stays_as_it_was_decided(decided_world: World) -> None:
@@ -132,15 +131,17 @@ def test_an_older_night_stays_as_it_was_decided(decided_world: World) -> None:
     assert world.snapshot() == before
 
 
-def test_a_night_found_too_late_is_recorded_as_missed_and_not_decided(world: World) -> None:
-    world.write(population())
-    world.ingest(FIRST, DAY - timedelta(days=1))
-    assert world.night(DAY, at=datetime(2026, 2, 12, tzinfo=UTC)).success
-    assert world.rows("select day, status, reason from marketing.published_nights") == [
-        (DAY, "skipped", "missed")
+def test_a_night_found_too_late_is_recorded_as_missed_and_not_decided(decided_world: World) -> None:
+    world = decided_world
+    world.write([*population(), *purchases("late", [NEXT])])
+    assert world.night(NEXT, at=datetime(2026, 2, 13, tzinfo=UTC)).success
+    assert world.rows("select day, status, reason from marketing.published_nights order by day") == [
+        (DAY, "published", None),
+        (NEXT, "skipped", "missed"),
     ]
-    assert world.rows("select count(*) from marketing.campaign_targets") == [(0,)]
-    assert (world.settings.lake / "user_patterns" / f"day={DAY}" / "part-0.parquet").exists()
+    assert world.rows("select count(*) from marketing.campaign_targets where user_id = 'late'") == [(0,)]
+    assert (world.settings.lake / "user_patterns" / f"day={NEXT}" / "part-0.parquet").exists()
+    assert not (world.settings.lake / "campaigns" / f"day={NEXT}").exists()
 
 
 def test_nights_between_two_decided_ones_are_recorded_as_missed(decided_world: World) -> None:
@@ -167,24 +168,21 @@ def test_a_missing_day_of_the_window_stops_the_run_with_a_remedy(world: World) -
     assert "marketing run --from 2026-01-11 --to 2026-02-09" in str(failure.description)
 
 
-def test_a_day_that_is_not_over_is_refused(world: World) -> None:
-    world.write(population())
-    world.ingest(FIRST, DAY - timedelta(days=1))
-    result = world.night(DAY, at=datetime(2026, 2, 10, 23, tzinfo=UTC))
+def test_a_day_that_is_not_over_is_refused(decided_world: World) -> None:
+    result = decided_world.night(NEXT, at=datetime(2026, 2, 11, 23, tzinfo=UTC))
     assert not result.success
-    assert world.rows("select count(*) from marketing.published_nights") == [(0,)]
+    assert decided_world.rows("select day from marketing.published_nights") == [(DAY,)]
 
 
-def test_an_empty_day_gives_an_empty_partition_and_a_warning(world: World) -> None:
-    world.ingest(FIRST, DAY - timedelta(days=1))
-    result = world.night(DAY)
+def test_an_empty_day_gives_an_empty_partition_and_a_warning(decided_world: World) -> None:
+    result = decided_world.night(NEXT)
     assert result.success
-    evaluations = {
-        e.check_name: e for e in result.get_asset_check_evaluations() if e.check_name == "day_not_empty"
-    }
-    assert not evaluations["day_not_empty"].passed
-    assert world.rows("select status, targets from marketing.published_nights") == [("published", 0)]
-    assert world.rows("select count(*) from marketing.user_segments") == [(0,)]
+    (empty,) = (e for e in result.get_asset_check_evaluations() if e.check_name == "day_not_empty")
+    assert not empty.passed
+    assert decided_world.rows("select status from marketing.published_nights order by day") == [
+        ("published",),
+        ("published",),
+    ]
 
 
 def test_too_many_rejected_rows_stop_the_night_and_can_be_listed(decided_world: World) -> None:
