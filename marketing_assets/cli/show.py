@@ -31,7 +31,9 @@ def print_night(console: Console, report: NightReport, zone: ZoneInfo) -> None:
             f"{line.spend:,.2f}",
         )
     console.print(patterns)
-    campaigns = Table(Column("campaign", no_wrap=True), "what became of it", "runs", "offer", *_arms())
+    campaigns = Table(
+        Column("campaign", no_wrap=True), "what became of it", Column("runs", no_wrap=True), "offer", *_arms()
+    )
     for each in report.campaigns:
         style = _STYLES.get(each.outcome, "")
         campaigns.add_row(

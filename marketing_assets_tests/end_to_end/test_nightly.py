@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from marketing_assets.domain.assignment import held_out
+from marketing_assets.engine.duckdb import DuckDBEngine
+from marketing_assets.storage.datasets import USER_FEATURES
+from marketing_assets.storage.lake import Lake
 from marketing_assets_tests.world import DAY, World, population, purchases
 
 NEXT = DAY + timedelta(days=1)
@@ -200,3 +203,16 @@ def test_too_many_rejected_rows_stop_the_night_and_can_be_listed(decided_world: 
     lake = world.settings.lake
     assert (lake / "rejected_transactions" / f"day={NEXT}" / "part-0.parquet").exists()
     assert not (lake / "transactions" / f"day={NEXT}" / "part-0.parquet").exists()
+
+
+def test_max_users_keeps_the_most_recently_active(decided_world: World) -> None:
+    world = decided_world
+    world.settings = world.settings.model_copy(update={"max_users": 76})
+    world.behaviour(DAY, DAY)
+    lake = Lake(world.settings.lake)
+    engine = DuckDBEngine(memory_limit="256MiB", threads=1, temp_directory=lake.scratch)
+    lake.register(engine, "features", USER_FEATURES, [DAY])
+    users = {str(row["user_id"]) for row in engine.fetch("select user_id from features")}
+    engine.close()
+    active = {f"frequent{number}" for number in range(50)} | {f"new{number}" for number in range(25)}
+    assert users == active | {"inactive0"}

@@ -162,3 +162,25 @@ def test_a_database_lost_while_waiting_is_one_clear_error(url: str, first: Write
     ):
         second.acquire(20, on_wait)
     assert "nothing was written" in lost.value.remedy
+
+
+def test_a_long_run_lets_a_waiting_writer_go_between_its_days(url: str) -> None:
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def short_run() -> None:
+        with lock_of(url, "run short") as lock:
+            lock.acquire(20, lambda _: waiting.set())
+            order.append("short")
+
+    with lock_of(url, "run long") as long:
+        long.acquire(20, silent)
+        thread = threading.Thread(target=short_run)
+        thread.start()
+        assert waiting.wait(5)
+        while not order:
+            long.pass_on()
+        order.append("long")
+        thread.join(5)
+        long.check()
+    assert order == ["short", "long"]
