@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +32,8 @@ def _day(text: str) -> date:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a day; write it as 2026-11-21") from None
 
+
+_INTERRUPTED = 130
 
 Day = Annotated[date | None, typer.Option(parser=_day, metavar="YYYY-MM-DD")]
 
@@ -63,7 +64,8 @@ def demo(
         finally:
             runner.close()
     print_times(out, runs)
-    prefix = "" if source is None else f"MARKETING_HOME={settings.home} MARKETING_SOURCE={settings.source} "
+    lake = f"MARKETING_LAKE={settings.lake} "
+    prefix = "" if source is None else lake + f"MARKETING_HOME={settings.home} MARKETING_SOURCE={source} "
     out.print(f"\nDone in {progress.seconds:.0f} s. Everything is in {settings.home.resolve()}.")
     out.print(f"To see it in Dagster's UI and let it run every night: [bold]{prefix}make up[/bold]")
     out.print(f"How it stands: [bold]{prefix}.venv/bin/marketing status[/bold]")
@@ -92,9 +94,13 @@ def run(
     with progress.showing():
         runner = Nights(load_settings(), progress)
         try:
-            if rebuild:
-                runner.rebuild(days)
-            runs = _run(runner, days, trigger="rebuild" if rebuild else "command", simulate=rebuild)
+            runs = _run(
+                runner,
+                days,
+                trigger="rebuild" if rebuild else "command",
+                simulate=rebuild,
+                rebuild=rebuild,
+            )
             _print_night(runner, days[-1])
         finally:
             runner.close()
@@ -163,21 +169,29 @@ def db_stop() -> None:
 def _demo_settings(source: str | None) -> Settings:
     settings = load_settings()
     if source is None:
+        if settings.source != "complete_journey":
+            raise SettingsError(
+                f"MARKETING_SOURCE={settings.source} is not for a demo, which decides past nights",
+                remedy="run marketing demo --source complete_journey (in a lake and database of its own), "
+                "or the real night: marketing run --day D",
+            )
         return settings
     allowed = ("complete_journey", "files", "postgres")
     if source not in allowed:
         raise SettingsError(f"--source {source} is not known", remedy=f"use one of {', '.join(allowed)}")
-    own: dict[str, object] = {"source": source, "home": Path(".marketing") / source}
+    own: dict[str, object] = {"source": source, "home": settings.home / source}
     own |= dict.fromkeys(("lake_path", "dagster_home_path", "database_url", "dagster_database_url"))
     return settings.model_copy(update=own)
 
 
-def _run(runner: "Nights", days: list[date], *, trigger: str, simulate: bool) -> "list[NightRun]":
+def _run(
+    runner: "Nights", days: list[date], *, trigger: str, simulate: bool, rebuild: bool = False
+) -> "list[NightRun]":
     from marketing_assets.cli.report import night_report
     from marketing_assets.cli.show import summary
 
     runs = []
-    for done in runner.run(days, trigger=trigger, simulate=simulate):
+    for done in runner.run(days, trigger=trigger, simulate=simulate, rebuild=rebuild):
         runs.append(done)
         report = night_report(runner.settings, runner.database, done.day)
         took = sum(step.seconds for each in (done.ingest, done.night) if each for step in each.steps)
@@ -209,8 +223,11 @@ def _guarded(command: Callable[[], None]) -> int:
         say_error(error)
         return 1
     except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except SystemExit as exit_:  # Typer ends every command this way, Ctrl-C too
+        code = exit_.code if isinstance(exit_.code, int) else 1
+    else:
+        code = 0
+    if code == _INTERRUPTED:
         err.print("Stopped. What was published stands; run the same command again to go on.")
-        return 130
-    except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else 1
-    return 0
+    return code

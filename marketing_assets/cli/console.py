@@ -29,7 +29,7 @@ class Progress:
         if self._status is not None:
             self._status.update(escape(f"{line} ({self.seconds:.0f} s)"))
         else:
-            out.print(escape(f"  {self.seconds:6.1f} s  {line}"))
+            out.print(escape(f"  {self.seconds:6.1f} s  {line}"), soft_wrap=True)
 
     @property
     def seconds(self) -> float:

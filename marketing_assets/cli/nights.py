@@ -10,7 +10,7 @@ from marketing_assets.cli.console import Progress
 from marketing_assets.domain.days import day_of, window
 from marketing_assets.errors import MarketingError, NightError
 from marketing_assets.orchestration.jobs import INGEST_RANGE, NIGHTLY
-from marketing_assets.orchestration.platform import Platform
+from marketing_assets.orchestration.platform import REBUILD_TAG
 from marketing_assets.orchestration.running import Runner, RunReport
 from marketing_assets.policy.load import load_policy
 from marketing_assets.settings import Settings
@@ -18,7 +18,6 @@ from marketing_assets.storage import clock, database
 from marketing_assets.storage.datasets import TRANSACTIONS
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.lake_record import LakeRecord, ensure_record
-from marketing_assets.storage.publish import unpublish_from
 from marketing_assets.storage.repositories import nights
 
 
@@ -54,39 +53,27 @@ class Nights:
         self.database.dispose()
         self._runner.close()
 
-    def run(self, days: Sequence[date], *, trigger: str, simulate: bool) -> Iterator[NightRun]:
+    def run(
+        self, days: Sequence[date], *, trigger: str, simulate: bool, rebuild: bool = False
+    ) -> Iterator[NightRun]:
         """Run the nights of `days`, oldest first; where `simulate`, each at its own night's time.
+
+        Where `rebuild`, each is decided again, and replaces in the transaction that publishes it what it
+        and the nights after it had published; until then the app reads the old nights.
 
         Raises:
             RunFailedError: a run failed; the nights after it are not run.
-            NightError: a day lies outside the lake.
+            NightError: a day lies outside the lake, or nights were decided on top of those to rebuild.
         """
         self._refuse_outside(days)
+        if rebuild:
+            self._refuse_below_decided(days)
+        tags = {"trigger": trigger, REBUILD_TAG: str(rebuild).lower()}
         with self._clock(simulate, trigger) as simulated:
             for day in days:
                 if simulated is not None:
                     simulated.set(night_time(day, self.settings))
-                yield self._night(day, trigger)
-
-    def rebuild(self, days: Sequence[date]) -> None:
-        """Forget what the nights of `days` decided, so that they are decided again.
-
-        Raises:
-            NightError: later nights were decided on top of them.
-        """
-        platform = Platform(self.settings, "marketing run --rebuild")
-        try:
-            platform.open(0, self._progress)
-            with self.database.begin() as connection:
-                newest = nights.newest_decided(connection)
-                if newest is not None and newest > days[-1]:
-                    raise NightError(
-                        f"nights after {days[-1]} are decided already, the newest is {newest}",
-                        remedy=f"rebuild up to it: marketing run --from {days[0]} --to {newest} --rebuild",
-                    )
-                unpublish_from(connection, days[0])
-        finally:
-            platform.close()
+                yield self._night(day, tags)
 
     @contextmanager
     def _clock(self, simulate: bool, trigger: str) -> Iterator[clock.SimulatedClock | None]:
@@ -96,14 +83,23 @@ class Nights:
         with clock.simulated(self.database, f"marketing {trigger}") as simulated:
             yield simulated
 
-    def _night(self, day: date, trigger: str) -> NightRun:
+    def _refuse_below_decided(self, days: Sequence[date]) -> None:
+        with self.database.connect() as connection:
+            newest = nights.newest_decided(connection)
+        if newest is not None and newest > days[-1]:
+            raise NightError(
+                f"nights after {days[-1]} are decided already, the newest is {newest}",
+                remedy=f"rebuild up to it: marketing run --from {days[0]} --to {newest} --rebuild",
+            )
+
+    def _night(self, day: date, tags: dict[str, str]) -> NightRun:
         self._progress.retitle(f"night of {day}")
-        ingest = self._ingest_missing(day, trigger)
-        report = self._runner.run_day(NIGHTLY, day, {"trigger": trigger})
+        ingest = self._ingest_missing(day, tags)
+        report = self._runner.run_day(NIGHTLY, day, tags)
         _refuse_failed(report, f"the night of {day}")
         return NightRun(day, ingest, report)
 
-    def _ingest_missing(self, day: date, trigger: str) -> RunReport | None:
+    def _ingest_missing(self, day: date, tags: dict[str, str]) -> RunReport | None:
         lake = Lake(self.settings.lake)
         missing = [
             each
@@ -113,7 +109,7 @@ class Nights:
         if not missing:
             return None
         self._progress(f"{len(missing)} days of its window are missing: ingesting them first")
-        report = self._runner.run_range(INGEST_RANGE, missing[0], missing[-1], {"trigger": trigger})
+        report = self._runner.run_range(INGEST_RANGE, missing[0], missing[-1], tags)
         _refuse_failed(report, f"ingesting {missing[0]} to {missing[-1]}")
         return report
 

@@ -55,6 +55,11 @@ class CampaignDecision:
     campaign: Campaign | None
 
     @property
+    def is_open(self) -> bool:
+        """True where a campaign is open on the target day, also one that adds nobody any more."""
+        return self.outcome in ("opened", "kept", "orphaned")
+
+    @property
     def takes_targets(self) -> bool:
         """True where users may become targets of it this night."""
         return self.outcome in ("opened", "kept")
@@ -92,7 +97,7 @@ def decide_campaigns(
     ]
     opened = sum(decision.outcome == "opened" for decision in decided)
     for template in sorted(policy.campaigns, key=lambda each: (each.priority, each.template)):
-        if not any(decision.takes_targets and _is_of(decision, template) for decision in decided):
+        if not any(decision.is_open and _is_of(decision, template) for decision in decided):
             decision = night.of_template(template, opened)
             opened += decision.outcome == "opened"
             decided.append(decision)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from marketing_assets.storage.lake_record import LakeRecord
     from marketing_assets.storage.writer import WriterLock
 
+REBUILD_TAG = "marketing/rebuild"
+"""Tag of a run that decides its night again (`marketing run --rebuild`)."""
+
 WAIT_SECONDS = 30 * 60.0
 """How long a run waits for another writer before it gives up and says who holds the lock."""
 
@@ -37,6 +40,8 @@ class Platform:
         self.zone = settings.zone
         self.started_at: datetime | None = None
         """When the lock was taken, by the one clock: what decides whether a night comes too late."""
+        self.rebuild = False
+        """Whether the night is decided again, as if it and the nights after it had never been."""
         self._holder = holder
 
     def open(self, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
@@ -147,6 +152,7 @@ def platform_resource(settings: Settings) -> dg.ResourceDefinition:
     def platform(context: dg.InitResourceContext) -> Iterator[Platform]:
         run = context.run
         made = Platform(settings, f"marketing_assets run {run.run_id[:8] if run else 'without id'}")
+        made.rebuild = run is not None and run.tags.get(REBUILD_TAG) == "true"
         log = context.log
         try:
             made.open(WAIT_SECONDS, log.info if log is not None else lambda _: None)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import DBAPIError
 
 from marketing_assets.errors import DatabaseError
 from marketing_assets.orchestration.build import build_definitions
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 _LOGGER = "progress"
+_DAGSTERS_OWN = ("Skipping step", "Blocking asset check", "Dependencies for step")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class Runner:
 
     def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
         prepare_instance(settings)
+        logging.getLogger("dagster").setLevel(
+            logging.CRITICAL
+        )  # its retries and traces; errors are said once
         self._settings = settings
         self._definitions = build_definitions(settings, loggers={_LOGGER: _progress_logger(progress)})
         try:
@@ -104,13 +110,18 @@ class Runner:
         self.instance.dispose()
 
     def _run(self, job: str, tags: dict[str, str], partition_key: str | None = None) -> RunReport:
-        result = self._definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance,
-            partition_key=partition_key,
-            run_config={"loggers": {_LOGGER: {}}},
-            tags={"source": self._settings.source, **tags},
-            raise_on_error=False,
-        )
+        try:
+            result = self._definitions.resolve_job_def(job).execute_in_process(
+                instance=self.instance,
+                partition_key=partition_key,
+                run_config={"loggers": {_LOGGER: {}}},
+                tags={"source": self._settings.source, **tags},
+                raise_on_error=False,
+            )
+        except (DBAPIError, DagsterPostgresException) as lost:
+            raise _cut_off(lost) from lost
+        if any(_is_interruption(event) for event in result.all_events):
+            raise KeyboardInterrupt
         steps = [
             StepTime(str(event.step_key), event.step_success_data.duration_ms / 1000)
             for event in result.all_events
@@ -120,6 +131,18 @@ class Runner:
         return RunReport(result.run_id, result.success, steps, error)
 
 
+def _cut_off(error: Exception) -> DatabaseError:
+    return DatabaseError(
+        f"Dagster's database was lost while the run was under way: {' '.join(str(error).split())[:300]}",
+        remedy="see that PostgreSQL is up, then run the same command again; nothing is half done",
+    )
+
+
+def _is_interruption(event: "DagsterEvent") -> bool:
+    error = getattr(event.event_specific_data, "error", None)
+    return getattr(error, "cls_name", None) == "DagsterExecutionInterruptedError"
+
+
 def _error_of(events: "Sequence[DagsterEvent]") -> str:
     """What ended the run: the failure's own words where it has some, else the innermost error."""
     for event in events:
@@ -127,12 +150,29 @@ def _error_of(events: "Sequence[DagsterEvent]") -> str:
             data = event.step_failure_data
             if data.user_failure_data is not None and data.user_failure_data.description:
                 return data.user_failure_data.description
-            return _innermost(data.error)
+            failed = _failed_checks(events, str(event.step_key))
+            return failed or _innermost(data.error)
     for event in events:
         error = getattr(event.event_specific_data, "error", None)
         if error is not None:
             return _innermost(error)
     return "a check failed: see the run in the UI"
+
+
+def _failed_checks(events: "Sequence[DagsterEvent]", step: str) -> str | None:
+    """The blocking checks that stopped a step: what was observed, the limit, how to list the rows."""
+    said = []
+    for event in events:
+        if event.event_type_value == "ASSET_CHECK_EVALUATION" and event.step_key == step:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.blocking:
+                shown = {name: value.value for name, value in check.metadata.items()}
+                said.append(
+                    f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: "
+                    f"observed {shown.get('observed')}, limit {shown.get('limit')}"
+                    f"\n  What to do: list the rows with {shown.get('how_to_list')}"
+                )
+    return said[0] if said else None
 
 
 def _innermost(error: object) -> str:
@@ -153,7 +193,7 @@ class _Progress(logging.Handler):
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         message = str(meta.get("orig_message", record.getMessage()))
-        if event is None and record.levelno >= logging.INFO and not message.startswith("Skipping step"):
+        if event is None and record.levelno >= logging.INFO and not message.startswith(_DAGSTERS_OWN):
             self._progress(message)
         elif event is not None and event.event_type_value == "STEP_START":
             self._progress(str(event.step_key).replace("_", " "))

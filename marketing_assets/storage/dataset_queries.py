@@ -21,11 +21,16 @@ def with_null(columns: Sequence[str]) -> exp.Query:
     return exp.select("*").from_("checked").where(exp.or_(*(exp.column(c).is_(exp.null()) for c in columns)))
 
 
-def lost(reference: Reference) -> exp.Query:
-    """Rows that refer to something that the other dataset lacks."""
+def lost(reference: Reference, key: Sequence[str], exempt: str | None = None) -> exp.Query:
+    """Rows that refer to something that the other dataset lacks, apart from those with a key in `exempt`."""
     same = exp.and_(*(exp.column(c, "c").eq(exp.column(c, "o")) for c in ("day", *reference.columns)))
     there = exp.select("1").from_(exp.to_table(f"other_{reference.dataset}").as_("o")).where(same)
-    return exp.select("c.*").from_(exp.to_table("checked").as_("c")).where(exp.not_(exp.Exists(this=there)))
+    query = exp.select("c.*").from_(exp.to_table("checked").as_("c")).where(exp.not_(exp.Exists(this=there)))
+    if exempt is None:
+        return query
+    known = exp.and_(*(exp.column(name, "c").eq(exp.column(name, "e")) for name in key))
+    stands = exp.select("1").from_(exp.to_table(exempt).as_("e")).where(known)
+    return query.where(exp.not_(exp.Exists(this=stands)))
 
 
 def counted(query: exp.Query) -> exp.Query:

@@ -78,7 +78,7 @@ class Published:
     segments: int
 
 
-def publish_night(
+def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one night by name
     lock: WriterLock,
     engine: Engine,
     lake: Lake,
@@ -88,6 +88,7 @@ def publish_night(
     run_id: str,
     policy_version: str,
     at: datetime,
+    rebuild: bool = False,
 ) -> Published:
     """Publish the night of `day` from its partitions, whole or not at all.
 
@@ -100,6 +101,7 @@ def publish_night(
         run_id: Dagster's id of the run.
         policy_version: the policy that decided.
         at: the instant it is, from the one clock.
+        rebuild: replace what this night and the nights after it published, in the same transaction.
 
     Raises:
         WriterLockError: the lock was lost; nothing was published.
@@ -113,6 +115,8 @@ def publish_night(
         summary = engine.fetch(_all_columns("published_summary", SEGMENT_SUMMARY.column_names))
         connection = lock.session
         with connection.begin():
+            if rebuild:
+                unpublish_from(connection, day)
             new_campaigns = campaign_rows.insert_opened(connection, opened)
             new_targets = _insert_targets(connection, targets_file, at)
             _replace_summary(connection, day, summary)
@@ -135,7 +139,8 @@ def publish_night(
 def unpublish_from(connection: Connection, first: date) -> None:
     """Forget, in the caller's transaction, what the nights from `first` on decided (for `--rebuild`).
 
-    Their targets go, the campaigns that they opened, and their rows in `published_nights`.
+    Their targets go, the campaigns that they opened, and their rows in `published_nights`; nights that were
+    skipped stay recorded.
     """
     parameters = {"first": first, "assigned": first + timedelta(days=1)}
     for statement in (
@@ -147,7 +152,7 @@ def unpublish_from(connection: Connection, first: date) -> None:
         "delete from marketing.marketing_campaigns c where c.origin = 'policy'"
         " and not exists (select from marketing.campaign_versions v where v.campaign_id = c.campaign_id)",
         "delete from marketing.segment_summary where day >= :first",
-        "delete from marketing.published_nights where day >= :first",
+        "delete from marketing.published_nights where day >= :first and status <> 'skipped'",
     ):
         connection.execute(text(statement), parameters)
 

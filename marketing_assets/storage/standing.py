@@ -55,16 +55,19 @@ def _later(begins: datetime, starts_at: Value) -> datetime:
     return max(begins, starts_at) if isinstance(starts_at, datetime) else begins
 
 
-def register_standing(connection: Connection, engine: Engine, lake: Lake, day: date, zone: ZoneInfo) -> None:
+def register_standing(
+    connection: Connection, engine: Engine, lake: Lake, day: date, zone: ZoneInfo, *, rebuild: bool = False
+) -> None:
     """Name what stands: `kept_*` of the night itself (a rerun), `earlier_*` of the nights before.
 
+    Of a night that is decided again (`rebuild`) nothing is kept.
     `standing_targets` are the pairs of both that belong to a campaign that takes targets.
     """
     oldest = engine.fetch("select min(starts_at) as starts_at from night_campaigns")[0]["starts_at"]
     first = min(day, day_of(oldest, zone) - timedelta(days=1)) if isinstance(oldest, datetime) else day
     decided = nights.decided_targets(connection, first)
     earlier = {night: targets for night, targets in decided.items() if night < day}
-    kept = {night: targets for night, targets in decided.items() if night == day}
+    kept = {night: targets for night, targets in decided.items() if night == day and not rebuild}
     _register_published(connection, engine, lake, "earlier", earlier)
     _register_published(connection, engine, lake, "kept", kept)
     engine.create("standing_targets", sql("standing_targets"))

@@ -239,7 +239,7 @@ def test_a_policy_with_an_unknown_feature_is_refused_at_its_place_before_anythin
         encoding="utf-8",
     )
     monkeypatch.setenv("MARKETING_POLICY", str(policy))
-    for command in (["run", "--day", "2026-02-10", "--rebuild"], ["demo"]):
+    for command in (["run", "--day", "2026-02-10", "--rebuild"], ["run", "--day", "2026-02-10"]):
         message, remedy = marketing.fails(*command)
         assert message.startswith(f"{policy}:2:55: patterns[0].rule[0].feature: 'spent' is not known")
         assert "spend" in message

@@ -116,6 +116,13 @@ def test_a_removed_template_keeps_its_campaign_and_adds_nobody(policy: Policy) -
     assert (decision.outcome, decision.takes_targets) == ("orphaned", False)
 
 
+def test_a_campaign_that_lost_its_pattern_stays_the_only_one_of_its_template(policy: Policy) -> None:
+    existing = replace(opened_on(policy, date(2026, 11, 10), "re-engagement"), target_pattern="dormant")
+    decisions = decided(policy, [existing])
+    assert decisions[existing.campaign_id].outcome == "orphaned"
+    assert "re-engagement-2026-11-22" not in decisions
+
+
 def test_a_run_opens_no_more_than_its_limit_in_order_of_priority(policy: Policy) -> None:
     limited = policy.model_copy(update={"limits": policy.limits.model_copy(update={"max_new_campaigns": 2})})
     decisions = decide_campaigns([], EVERYBODY, limited, TARGET_DAY, ZONE)

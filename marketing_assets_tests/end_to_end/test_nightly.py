@@ -116,6 +116,15 @@ def test_running_a_night_twice_changes_nothing(decided_world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_rerun_keeps_targets_whose_user_has_left_the_window(decided_world: World) -> None:
+    world = decided_world
+    targets = world.rows("select target_id, arm from marketing.campaign_targets order by target_id")
+    world.write([line for line in population() if not line.startswith("new3-")])
+    assert world.night(DAY).success
+    assert world.rows("select target_id, arm from marketing.campaign_targets order by target_id") == targets
+    assert world.rows("select count(*) from marketing.user_segments where user_id = 'new3'") == [(0,)]
+
+
 def test_days_measured_again_in_any_order_are_the_same(decided_world: World) -> None:
     world = decided_world
     before = DAY - timedelta(days=1)

@@ -1,5 +1,7 @@
 """`--rebuild` decides nights again, each at its own time, and comes to the same rows."""
 
+import signal
+import time
 from datetime import timedelta
 
 import pytest
@@ -28,3 +30,37 @@ def test_rebuilding_the_newest_nights(decided_world: World, dagster_url: str) ->
     assert code == 1
     assert f"nights after {DAY} are decided already, the newest is {NEXT}" in output
     assert decided_world.snapshot() == after
+
+
+@pytest.mark.verify
+def test_a_rebuild_that_fails_or_is_killed_leaves_what_was_published(
+    decided_world: World, dagster_url: str
+) -> None:
+    shell = Shell(decided_world, dagster_url)
+    before = decided_world.snapshot()
+    for arguments in (
+        ["run", "--from", str(DAY), "--to", "2099-01-01", "--rebuild"],
+        ["run", "--from", "2020-01-01", "--to", str(DAY), "--rebuild"],
+    ):
+        assert shell.call(*arguments)[0] == 1
+        assert decided_world.snapshot() == before
+    killed, _ = shell.call("run", "--day", str(DAY), "--rebuild", point="publish:_record")
+    assert killed == -9
+    assert decided_world.tables() == {name: before[name] for name in decided_world.tables()}
+    code, output = shell.call("run", "--day", str(DAY), "--rebuild")
+    assert code == 0, output
+    assert decided_world.snapshot() == before
+
+
+@pytest.mark.verify
+def test_ctrl_c_says_that_it_stopped(decided_world: World, dagster_url: str) -> None:
+    shell = Shell(decided_world, dagster_url)
+    process = shell.start("run", "--day", str(DAY), "--rebuild", point="wait:user_features")
+    waiting = decided_world.settings.home / "waiting"
+    deadline = time.monotonic() + 60
+    while not waiting.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Stopped. What was published stands" in output

@@ -76,6 +76,10 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             targets = platform.lake.write(platform.engine, CAMPAIGN_TARGETS, day, "night_targets")
             decisions = platform.lake.write(platform.engine, TARGETING_DECISIONS, day, "decision_log")
             figures = _figures(platform)
+            checked = [
+                *check_dataset(platform, CAMPAIGN_TARGETS, [day], exempt="kept_targets"),
+                *check_dataset(platform, TARGETING_DECISIONS, [day], exempt="kept_targets"),
+            ]
             platform.engine.drop(*_RELATIONS)
             yield dg.MaterializeResult(
                 asset_key=CAMPAIGN_TARGETS.name,
@@ -85,8 +89,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 asset_key=TARGETING_DECISIONS.name,
                 metadata=partition_metadata(decisions, policy_version=platform.policy.version),
             )
-            yield from check_dataset(platform, CAMPAIGN_TARGETS, [day])
-            yield from check_dataset(platform, TARGETING_DECISIONS, [day])
+            yield from checked
 
     return campaign_targets_step
 
@@ -101,7 +104,7 @@ def decide_targets(platform: Platform, day: date) -> None:
     lake.register(engine, "user_features", USER_FEATURES, [day])
     standing.register_open_campaigns(engine, day, platform.zone)
     with platform.database.connect() as connection:
-        standing.register_standing(connection, engine, lake, day, platform.zone)
+        standing.register_standing(connection, engine, lake, day, platform.zone, rebuild=platform.rebuild)
     engine.create(
         "night_decisions",
         sql("targeting"),

@@ -71,9 +71,10 @@ def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: 
 
     now = platform.started_at or platform.now()
     with platform.database.begin() as connection:
-        row = nights.night(connection, day)
+        row = None if platform.rebuild else nights.night(connection, day)
         decided = row is not None and row.status != "skipped"
-        stand = standing(day, now, platform.zone, nights.newest_decided(connection), decided=decided)
+        newest = nights.newest_decided(connection, before=day if platform.rebuild else None)
+        stand = standing(day, now, platform.zone, newest, decided=decided)
         if stand == "missed":
             nights.record_skipped(
                 connection,
@@ -103,6 +104,9 @@ def _decide(platform: Platform, day: date) -> "list[CampaignDecision]":
     audiences = {str(row["pattern"]): int(str(row["users"])) for row in sizes}
     with platform.database.connect() as connection:
         existing = campaign_rows.not_over(connection, start_of(day, platform.zone))
+    if platform.rebuild:
+        begins = start_of(target_day, platform.zone)
+        existing = [each for each in existing if each.origin == "manual" or each.starts_at < begins]
     return decide_campaigns(existing, audiences, platform.policy, target_day, platform.zone)
 
 

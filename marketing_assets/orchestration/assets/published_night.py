@@ -65,6 +65,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
                 policy_version=platform.policy.version,
                 at=platform.now(),
+                rebuild=platform.rebuild,
             )
             yield dg.MaterializeResult(
                 metadata={

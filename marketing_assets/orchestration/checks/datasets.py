@@ -35,17 +35,22 @@ def dataset_check_specs(dataset: Dataset) -> list[dg.AssetCheckSpec]:
 
 
 def check_dataset(
-    platform: Platform, dataset: Dataset, days: Sequence[date]
+    platform: Platform, dataset: Dataset, days: Sequence[date], exempt: str | None = None
 ) -> Iterator[dg.AssetCheckResult]:
-    """Run the checks of `dataset_check_specs` on the partitions of `days`, some days at a time."""
+    """Run the checks of `dataset_check_specs` on the partitions of `days`, some days at a time.
+
+    Rows whose key is in the relation `exempt` need not refer to anything: what was published stands, also
+    where the user or the campaign it refers to is no longer there.
+    """
     from marketing_assets.storage import dataset_queries
 
     required = [column.name for column in dataset.columns if not column.nullable]
     yield _result(platform, dataset, days, "unique_key", [dataset_queries.repeated(dataset)])
     yield _result(platform, dataset, days, "no_nulls", [dataset_queries.with_null(required)])
     if dataset.references:
-        lost = [dataset_queries.lost(reference) for reference in dataset.references]
-        yield _result(platform, dataset, days, "references_hold", lost)
+        lost = [dataset_queries.lost(reference, dataset.key, exempt) for reference in dataset.references]
+        listed = [dataset_queries.lost(reference, dataset.key) for reference in dataset.references]
+        yield _result(platform, dataset, days, "references_hold", lost, listed)
 
 
 def checks_not_run(dataset: Dataset) -> Iterator[dg.AssetCheckResult]:
@@ -60,7 +65,12 @@ def checks_not_run(dataset: Dataset) -> Iterator[dg.AssetCheckResult]:
 
 
 def _result(
-    platform: Platform, dataset: Dataset, days: Sequence[date], name: str, queries: "Sequence[exp.Query]"
+    platform: Platform,
+    dataset: Dataset,
+    days: Sequence[date],
+    name: str,
+    queries: "Sequence[exp.Query]",
+    listed: "Sequence[exp.Query] | None" = None,
 ) -> dg.AssetCheckResult:
     from marketing_assets.storage import dataset_queries
 
@@ -75,7 +85,7 @@ def _result(
     for reference in dataset.references:
         other = DATASETS[reference.dataset]
         files[f"other_{other.name}"] = str(platform.lake.path(other, offending))
-    how = "; ".join(dataset_queries.listed(query, files) for query in queries)
+    how = "; ".join(dataset_queries.listed(query, files) for query in listed or queries)
     return dg.AssetCheckResult(
         asset_key=dataset.name,
         check_name=name,

@@ -31,9 +31,11 @@ def night(connection: Connection, day: date) -> Night | None:
     return None if row is None else Night(**row._mapping)
 
 
-def newest_decided(connection: Connection) -> date | None:
-    """The day of the newest night that was decided; None before the first."""
+def newest_decided(connection: Connection, before: date | None = None) -> date | None:
+    """The day of the newest night that was decided (earlier than `before`); None where there is none."""
     statement = select(func.max(published_nights.c.day)).where(published_nights.c.status.in_(_DECIDED))
+    if before is not None:
+        statement = statement.where(published_nights.c.day < before)
     return connection.execute(statement).scalar()
 
 
