@@ -199,6 +199,20 @@ class _Progress(logging.Handler):
             self._progress(str(event.step_key).replace("_", " "))
 
 
+class _Retries(logging.Handler):
+    """Says once in a row that Dagster tries to reach its database again."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+        self._said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "Retrying failed database connection" in record.getMessage() and not self._said:
+            self._progress("PostgreSQL does not answer: trying again for some seconds")
+            self._said = True
+
+
 def _progress_logger(progress: Callable[[str], None]) -> dg.LoggerDefinition:
     def console(_: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("marketing_assets.progress", level=logging.DEBUG)
