@@ -51,3 +51,11 @@ class WriterLockError(MarketingError):
 
 class NightError(MarketingError):
     """A night cannot be decided: its day is not over, or it was decided in another order."""
+
+
+class RunFailedError(MarketingError):
+    """A run did not succeed; its error says why."""
+
+
+class ServeError(MarketingError):
+    """One of the services of `marketing up` ended by itself."""

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from marketing_assets.cli.console import Progress
 from marketing_assets.domain.days import day_of, window
-from marketing_assets.errors import MarketingError, NightError
+from marketing_assets.errors import NightError, RunFailedError
 from marketing_assets.orchestration.jobs import INGEST_RANGE, NIGHTLY
 from marketing_assets.orchestration.platform import REBUILD_TAG
 from marketing_assets.orchestration.running import Runner, RunReport
@@ -19,10 +19,6 @@ from marketing_assets.storage.datasets import TRANSACTIONS
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.lake_record import LakeRecord, ensure_record
 from marketing_assets.storage.repositories import nights
-
-
-class RunFailedError(MarketingError):
-    """A run did not succeed; its error says why."""
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from marketing_assets.errors import MarketingError
+from marketing_assets.errors import ServeError
 from marketing_assets.orchestration.running import copy_packaged, prepare_instance
 from marketing_assets.settings import Settings
 
 _STOP_SECONDS = 15.0
-
-
-class ServeError(MarketingError):
-    """One of the services ended by itself."""
 
 
 def serve(settings: Settings, port: int) -> None:

@@ -83,9 +83,9 @@ class Runner:
 
     def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
         prepare_instance(settings)
-        logging.getLogger("dagster").setLevel(
-            logging.CRITICAL
-        )  # its retries and traces; errors are said once
+        # Dagster's own retries and traces: a line of progress instead, and the error is said once.
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+        logging.getLogger().addHandler(_Retries(progress))
         self._settings = settings
         self._definitions = build_definitions(settings, loggers={_LOGGER: _progress_logger(progress)})
         try:
