@@ -57,7 +57,7 @@ def killed_and_run_again(shell: Shell, point: str, undisturbed: dict[str, Any]) 
     assert partitions_of(world).items() <= undisturbed.items()
     assert shell.night() == 0
     assert world.snapshot() == undisturbed
-    assert not list((world.settings.lake / ".scratch").glob("*.parquet"))
+    assert not [file for file in (world.settings.lake / ".scratch").rglob("*") if file.is_file()]
 
 
 @pytest.mark.verify

@@ -116,17 +116,7 @@ def decide_targets(platform: Platform, day: date) -> None:
 
 def _figures(platform: Platform) -> Metadata:
     """The funnel of each campaign, and the night's targets; those of an earlier run of the night count."""
-    rows = platform.engine.fetch(
-        "with drawn as (select campaign_id, count(*) filter (where arm = 'treatment') as treatment, "
-        "count(*) filter (where arm = 'control') as control from night_targets group by campaign_id), "
-        "refused as (select campaign_id, count(*) as refused from night_decisions "
-        "where outcome = 'limit' group by campaign_id) "
-        "select c.campaign_id, c.audience, coalesce(r.refused, 0) as refused_limit, "
-        "coalesce(d.control, 0) as control, coalesce(d.treatment, 0) as treatment "
-        "from night_campaigns c left join drawn d on d.campaign_id = c.campaign_id "
-        "left join refused r on r.campaign_id = c.campaign_id "
-        "where c.outcome in ('opened', 'kept') order by c.priority, c.campaign_id"
-    )
+    rows = platform.engine.fetch(sql("targeting_funnel"))
     names = ("audience", "refused_limit", "control", "treatment")
     lines = [(row["campaign_id"], *(row[name] for name in names)) for row in rows]
     users = platform.engine.fetch("select count(distinct user_id) as users from night_targets")[0]["users"]

@@ -45,28 +45,10 @@ def build_source(settings: Settings) -> dg.AssetSpec:
 
 def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The step that reads a day, or a range of days in one run."""
-    source = [dg.AssetDep(SOURCE)]
 
     @dg.multi_asset(
         name="ingest",
-        specs=[
-            dataset_spec(
-                TRANSACTIONS,
-                group="ingest",
-                description="The day's transactions that everything else is computed from: each id once, "
-                "amounts rounded half-up, refunds negative. Rules: SEMANTICS, Transactions.",
-                deps=source,
-                partitions=partitions,
-            ),
-            dataset_spec(
-                REJECTED_TRANSACTIONS,
-                group="ingest",
-                description="Source rows that could not be kept, as they were read, each with its reason. "
-                "Read by people: nothing is dropped without a trace.",
-                deps=source,
-                partitions=partitions,
-            ),
-        ],
+        specs=_specs(partitions),
         check_specs=[
             *dataset_check_specs(TRANSACTIONS),
             *dataset_check_specs(REJECTED_TRANSACTIONS),
@@ -109,6 +91,28 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             yield from check_dataset(platform, REJECTED_TRANSACTIONS, days)
 
     return ingest_step
+
+
+def _specs(partitions: dg.PartitionsDefinition) -> list[dg.AssetSpec]:
+    source = [dg.AssetDep(SOURCE)]
+    return [
+        dataset_spec(
+            TRANSACTIONS,
+            group="ingest",
+            description="The day's transactions that everything else is computed from: each id once, "
+            "amounts rounded half-up, refunds negative. Rules: SEMANTICS, Transactions.",
+            deps=source,
+            partitions=partitions,
+        ),
+        dataset_spec(
+            REJECTED_TRANSACTIONS,
+            group="ingest",
+            description="Source rows that could not be kept, as they were read, each with its reason. "
+            "Read by people: nothing is dropped without a trace.",
+            deps=source,
+            partitions=partitions,
+        ),
+    ]
 
 
 def _describe(context: dg.AssetExecutionContext, day: "IngestedDay", seconds: float) -> None:
