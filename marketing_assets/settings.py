@@ -61,12 +61,14 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".marketing"), validation_alias="MARKETING_HOME")
     lake_path: Path | None = Field(None, validation_alias="MARKETING_LAKE")
     dagster_home_path: Path | None = Field(None, validation_alias="DAGSTER_HOME")
-    source: Literal["complete_journey", "files", "postgres"] = Field(
+    source: Literal["complete_journey", "simulated", "files", "postgres"] = Field(
         "complete_journey", validation_alias="MARKETING_SOURCE"
     )
     source_url: SecretStr | None = Field(None, validation_alias="MARKETING_SOURCE_URL")
     source_mapping: Path | None = Field(None, validation_alias="MARKETING_SOURCE_MAPPING")
     source_replay: bool = Field(True, validation_alias="MARKETING_SOURCE_REPLAY")
+    simulated_users: int = Field(10_000, ge=100, le=100_000_000, validation_alias="MARKETING_SIMULATED_USERS")
+    simulated_seed: int = Field(1, ge=0, le=999_999, validation_alias="MARKETING_SIMULATED_SEED")
     policy: Path | None = Field(None, validation_alias="MARKETING_POLICY")
     window_days: int = Field(90, ge=31, le=120, validation_alias="MARKETING_WINDOW_DAYS")
     max_users: int | None = Field(None, ge=1, validation_alias="MARKETING_MAX_USERS")

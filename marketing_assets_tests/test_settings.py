@@ -88,7 +88,7 @@ def test_places_follow_home_unless_they_are_named(tmp_path: Path, monkeypatch: p
         ("MARKETING_TIMEZONE", "Mars/Olympus", "IANA time zone database"),
         ("MARKETING_TIMEZONE", "../../etc/passwd", "IANA time zone database"),
         ("MARKETING_START_DATE", "31.12.2025", "date"),
-        ("MARKETING_SOURCE", "oracle", "'complete_journey', 'files' or 'postgres'"),
+        ("MARKETING_SOURCE", "oracle", "'complete_journey', 'simulated', 'files' or 'postgres'"),
         ("MARKETING_SOURCE_REPLAY", "perhaps", "boolean"),
         ("MARKETING_WINDOW_DAYS", "30", "greater than or equal to 31"),
         ("MARKETING_WINDOW_DAYS", "121", "less than or equal to 120"),

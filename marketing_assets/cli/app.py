@@ -46,13 +46,16 @@ def demo(
     source: Annotated[
         str | None, typer.Option(help="Another source, in a lake and database of its own.")
     ] = None,
+    users: Annotated[
+        int | None, typer.Option(min=100, help="With --source simulated: how many users.")
+    ] = None,
 ) -> None:
     """Run the nightly job on real purchases and print the campaigns it made."""
     from marketing_assets.cli.nights import Nights
     from marketing_assets.cli.show import print_times
     from marketing_assets.domain.days import day_of, days_between
 
-    settings = _demo_settings(source)
+    settings = _demo_settings(source, users)
     progress = Progress("demo")
     with progress.showing():
         runner = Nights(settings, progress)
@@ -66,6 +69,8 @@ def demo(
     print_times(out, runs)
     lake = f"MARKETING_LAKE={settings.lake} "
     prefix = "" if source is None else lake + f"MARKETING_HOME={settings.home} MARKETING_SOURCE={source} "
+    if users is not None:
+        prefix += f"MARKETING_SIMULATED_USERS={users} "
     out.print(f"\nDone in {progress.seconds:.0f} s. Everything is in {settings.home.resolve()}.")
     out.print(f"To see it in Dagster's UI and let it run every night: [bold]{prefix}make up[/bold]")
     out.print(f"How it stands: [bold]{prefix}.venv/bin/marketing status[/bold]")
@@ -166,7 +171,9 @@ def db_stop() -> None:
     out.print("PostgreSQL stopped." if stopped else "No embedded PostgreSQL is running here.")
 
 
-def _demo_settings(source: str | None) -> Settings:
+def _demo_settings(source: str | None, users: int | None) -> Settings:
+    if users is not None and source != "simulated":
+        raise typer.BadParameter("--users needs --source simulated; other sources have the users they have")
     settings = load_settings()
     if source is None:
         if settings.source != "complete_journey":
@@ -176,10 +183,12 @@ def _demo_settings(source: str | None) -> Settings:
                 "or the real night: marketing run --day D",
             )
         return settings
-    allowed = ("complete_journey", "files", "postgres")
+    allowed = ("complete_journey", "simulated", "files", "postgres")
     if source not in allowed:
         raise SettingsError(f"--source {source} is not known", remedy=f"use one of {', '.join(allowed)}")
     own: dict[str, object] = {"source": source, "home": settings.home / source}
+    if users is not None:
+        own["simulated_users"] = users
     own |= dict.fromkeys(("lake_path", "dagster_home_path", "database_url", "dagster_database_url"))
     return settings.model_copy(update=own)
 

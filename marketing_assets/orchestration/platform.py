@@ -124,7 +124,7 @@ class Platform:
         """Where transactions come from."""
         from marketing_assets.sources.factory import make_source
 
-        return make_source(self.settings, shift_days=self.record.replay_shift, scratch=self.lake.scratch)
+        return make_source(self.settings, shift_days=self.record.replay_shift, lake=self.lake, now=self.now)
 
     @cached_property
     def policy(self) -> "Policy":

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from sqlglot import exp
 
-from marketing_assets.domain.days import ONE_DAY, days_between, end_of, spans, start_of
+from marketing_assets.domain.days import ONE_DAY, days_between, end_of, start_of
 from marketing_assets.engine.base import Engine, Value, sql
 from marketing_assets.errors import LakeError, RejectedShareError
 from marketing_assets.sources.base import Source
@@ -25,6 +25,7 @@ from marketing_assets.storage.datasets import REJECTED_TRANSACTIONS, TRANSACTION
 from marketing_assets.storage.lake import Lake, Written
 
 _LONGEST_SPAN = 10
+_ROWS_AT_ONCE = 2_000_000
 _ZONE_YEARS = range(1970, 2100)
 
 
@@ -93,8 +94,9 @@ def ingest(  # noqa: PLR0917 - what it works on, then what it works with
 ) -> list[IngestedDay]:
     """Replace the partitions of `days` by what the source says now; returns every day written, ascending.
 
-    Days that share an id with them are read and written again too. `progress` hears of every span of up
-    to ten days, of a single day nothing.
+    Days that share an id with them are read and written again too. `progress` hears of every span: up to
+    ten days, as many as keep it to about two million rows (the first day goes alone, to learn how many a
+    day has). Of a single day it hears nothing.
 
     Raises:
         SourceError: the source cannot be read; the span's partitions are as they were.
@@ -106,8 +108,12 @@ def ingest(  # noqa: PLR0917 - what it works on, then what it works with
     ordered = sorted(set(days))
     ingested: dict[date, IngestedDay] = {}
     with _registered_offsets(engine, source.zone):
-        for span in spans(ordered, _LONGEST_SPAN):
+        remaining, longest = ordered, 1
+        while remaining:
+            span, remaining = remaining[:longest], remaining[longest:]
             written = _ingest_span(job, span, frozenset(ordered))
+            busiest = max(day.read for day in written)
+            longest = max(1, min(_LONGEST_SPAN, _ROWS_AT_ONCE // max(1, busiest)))
             ingested.update((day.day, day) for day in written)
             if len(ordered) > 1:
                 progress(

@@ -20,13 +20,18 @@ _DAYS_BEFORE = 400
 
 @dataclass(frozen=True)
 class LakeRecord:
-    """Source, replay shift in days (null = not replayed), zone, currency and first partition."""
+    """Source, replay shift in days (null = not replayed), zone, currency, first partition, population.
+
+    Users and seed of the simulated population; null where the source is another.
+    """
 
     source: str
     replay_shift: int | None
     timezone: str
     currency: str
     start_date: date
+    simulated_users: int | None = None
+    simulated_seed: int | None = None
     format: int = _FORMAT
 
     @classmethod
@@ -35,12 +40,15 @@ class LakeRecord:
         from marketing_assets.sources.complete_journey import replay_shift
 
         replayed = settings.source == "complete_journey" and settings.source_replay
+        users, seed = _population(settings)
         return cls(
             source=settings.source,
             replay_shift=replay_shift(today - timedelta(days=1)) if replayed else None,
             timezone=settings.timezone,
             currency=settings.currency,
             start_date=settings.start_date or today - timedelta(days=_DAYS_BEFORE),
+            simulated_users=users,
+            simulated_seed=seed,
         )
 
 
@@ -101,11 +109,14 @@ def _create(root: Path, record: LakeRecord) -> LakeRecord:
 
 def _refuse_other(root: Path, record: LakeRecord, settings: Settings) -> None:
     replayed = settings.source == "complete_journey" and settings.source_replay
+    users, seed = _population(settings)
     wanted = {
         "MARKETING_SOURCE": (record.source, settings.source),
         "MARKETING_SOURCE_REPLAY": (_word(record.replay_shift is not None), _word(replayed)),
         "MARKETING_TIMEZONE": (record.timezone, settings.timezone),
         "MARKETING_CURRENCY": (record.currency, settings.currency),
+        "MARKETING_SIMULATED_USERS": (record.simulated_users, users),
+        "MARKETING_SIMULATED_SEED": (record.simulated_seed, seed),
         "MARKETING_START_DATE": (record.start_date, settings.start_date or record.start_date),
     }
     for variable, (made_with, asked) in wanted.items():
@@ -114,6 +125,12 @@ def _refuse_other(root: Path, record: LakeRecord, settings: Settings) -> None:
                 f"the lake at {root} was made with {variable}={made_with}, not {asked}",
                 remedy=f"set {variable}={made_with}, or set MARKETING_LAKE to another directory",
             )
+
+
+def _population(settings: Settings) -> tuple[int, int] | tuple[None, None]:
+    if settings.source != "simulated":
+        return None, None
+    return settings.simulated_users, settings.simulated_seed
 
 
 def _word(value: bool) -> str:

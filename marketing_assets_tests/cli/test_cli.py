@@ -123,6 +123,8 @@ def test_help_says_what_each_command_is_for(command: list[str], says: str) -> No
         (["demo", "--nights", "0"], "should be greater than or equal to 1"),
         (["up", "--port", "http"], "unable to parse string as an integer"),
         (["frobnicate"], "No such command"),
+        (["demo", "--users", "500"], "--users needs --source simulated"),
+        (["demo", "--source", "simulated", "--users", "5"], "5 is not in the range x>=100"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_anything_starts(
@@ -137,7 +139,7 @@ def test_options_that_make_no_sense_are_refused_before_anything_starts(
 def test_an_unknown_source_is_refused(marketing: Command) -> None:
     message, remedy = marketing.fails("demo", "--source", "oracle")
     assert message == "--source oracle is not known"
-    assert remedy == "use one of complete_journey, files, postgres"
+    assert remedy == "use one of complete_journey, simulated, files, postgres"
 
 
 def test_a_wrong_setting_is_refused_by_every_command(

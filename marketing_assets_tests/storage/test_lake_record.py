@@ -73,6 +73,19 @@ def test_other_settings_than_the_lake_was_made_with_are_refused(
     with pytest.raises(LakeError) as refused:
         ensure_record(tmp_path, settings(**other), TODAY)
     assert refused.value.message == f"the lake at {tmp_path} was made with {said}"
+
+
+def test_a_simulated_population_is_never_mixed_with_another(tmp_path: Path) -> None:
+    made = ensure_record(tmp_path, settings(source="simulated", simulated_users=500), TODAY)
+    assert (made.simulated_users, made.simulated_seed) == (500, 1)
+    assert ensure_record(tmp_path, settings(source="simulated", simulated_users=500), TODAY) == made
+    for other, said in (
+        ({"simulated_users": 501}, "MARKETING_SIMULATED_USERS=500, not 501"),
+        ({"simulated_users": 500, "simulated_seed": 2}, "MARKETING_SIMULATED_SEED=1, not 2"),
+    ):
+        with pytest.raises(LakeError) as refused:
+            ensure_record(tmp_path, settings(source="simulated", **other), TODAY)
+        assert refused.value.message == f"the lake at {tmp_path} was made with {said}"
     remedy = said.partition(", not ")[0]
     assert refused.value.remedy == f"set {remedy}, or set MARKETING_LAKE to another directory"
 
