@@ -2,19 +2,30 @@
 -- inputs: window_transactions (kept rows of the window, with the business day of each)
 -- parameters: day (last day of the window), window_days (days), bucket_from and bucket_to (0 to 255, both in)
 --
--- Purchases are summed by (user, location) first and by user then, so that all a user row needs is a sum, a
--- minimum, a maximum or a bit-or of the first level. A day of activity is a bit: of low_days for ages
--- 0 to 59, of high_days for ages 60 to 119 (the window has at most 120 days); the lowest bit that is set is
--- the age of the last purchase. Refunds are few and summed apart.
-with window_rows as (
+-- Rows are summed by (user, location) first and by user then, so that all a user row needs is a sum, a
+-- minimum, a maximum or a bit-or of the first level; likewise by (user, category). Both read the window
+-- themselves: two scans of a few columns cost less than one whose rows are kept. A day of activity is a bit:
+-- of low_days for ages 0 to 59, of high_days for ages 60 to 119 (the window has at most 120 days); the lowest
+-- bit that is set is the age of the last purchase.
+with aged as (
     select
         bucket,
         user_id,
         location,
-        category,
         occurred_at,
         amount,
-        cast(date_diff('day', day, cast($day as date)) as integer) as age
+        amount > 0 as is_purchase,
+        date_diff('day', day, cast($day as date)) < 30 as is_recent,
+        case
+            when date_diff('day', day, cast($day as date)) < 60
+                then cast(1 as bigint) << cast(date_diff('day', day, cast($day as date)) as integer)
+            else 0
+        end as low_day,
+        case
+            when date_diff('day', day, cast($day as date)) >= 60
+                then cast(1 as bigint) << cast(date_diff('day', day, cast($day as date)) - 60 as integer)
+            else 0
+        end as high_day
     from window_transactions
     where bucket between $bucket_from and $bucket_to
 ),
@@ -24,15 +35,15 @@ by_location as (
         user_id,
         location,
         min(bucket) as bucket,
-        count(*) as purchases,
+        sum(case when is_purchase then 1 else 0 end) as purchases,
         sum(amount) as spend,
-        sum(case when age < 30 then amount else 0 end) as spend_recent,
-        bit_or(case when age < 60 then cast(1 as bigint) << age else 0 end) as low_days,
-        bit_or(case when age >= 60 then cast(1 as bigint) << (age - 60) else 0 end) as high_days,
-        min(occurred_at) as first_transaction_at,
-        max(occurred_at) as last_transaction_at
-    from window_rows
-    where amount > 0
+        sum(case when is_purchase then amount else 0 end) as purchase_spend,
+        sum(case when is_recent then amount else 0 end) as spend_recent,
+        bit_or(case when is_purchase then low_day else 0 end) as low_days,
+        bit_or(case when is_purchase then high_day else 0 end) as high_days,
+        min(case when is_purchase then occurred_at end) as first_transaction_at,
+        max(case when is_purchase then occurred_at end) as last_transaction_at
+    from aged
     group by
         user_id,
         location
@@ -44,16 +55,20 @@ by_user as (
         min(bucket) as bucket,
         sum(purchases) as purchases,
         sum(spend) as spend,
+        cast(sum(purchase_spend) * 100 as bigint) as purchase_cents,
         sum(spend_recent) as spend_recent,
+        sum(spend) - sum(spend_recent) as spend_prior,
         bit_or(low_days) as low_days,
         bit_or(high_days) as high_days,
         min(first_transaction_at) as first_transaction_at,
         max(last_transaction_at) as last_transaction_at,
-        count(location) as locations,
-        arg_min(location, (-purchases, -spend, location)) filter (where location is not null) as top_location,
-        max(purchases) filter (where location is not null) as top_location_purchases
+        count(location) filter (where purchases > 0) as locations,
+        arg_min(location, (-purchases, -purchase_spend, location))
+            filter (where location is not null and purchases > 0) as top_location,
+        max(purchases) filter (where location is not null and purchases > 0) as top_location_purchases
     from by_location
     group by user_id
+    having sum(purchases) > 0
 ),
 
 by_category as (
@@ -61,9 +76,10 @@ by_category as (
         user_id,
         category,
         count(*) as purchases,
-        sum(amount) as spend
-    from window_rows
-    where amount > 0
+        sum(amount) as purchase_spend
+    from window_transactions
+    where bucket between $bucket_from and $bucket_to
+        and amount > 0
         and category is not null
     group by
         user_id,
@@ -74,19 +90,9 @@ categories_of_user as (
     select
         user_id,
         count(*) as categories,
-        arg_min(category, (-purchases, -spend, category)) as top_category,
+        arg_min(category, (-purchases, -purchase_spend, category)) as top_category,
         max(purchases) as top_category_purchases
     from by_category
-    group by user_id
-),
-
-refunds_of_user as (
-    select
-        user_id,
-        sum(amount) as refunded,
-        sum(case when age < 30 then amount else 0 end) as refunded_recent
-    from window_rows
-    where amount < 0
     group by user_id
 ),
 
@@ -95,10 +101,10 @@ joined as (
         u.bucket,
         u.user_id,
         u.purchases,
-        cast(u.spend * 100 as bigint) as purchase_cents,
-        u.spend + coalesce(r.refunded, 0) as spend,
-        u.spend_recent + coalesce(r.refunded_recent, 0) as spend_recent,
-        u.spend + coalesce(r.refunded, 0) - u.spend_recent - coalesce(r.refunded_recent, 0) as spend_prior,
+        u.purchase_cents,
+        u.spend,
+        u.spend_recent,
+        u.spend_prior,
         u.low_days,
         u.high_days,
         u.first_transaction_at,
@@ -111,7 +117,6 @@ joined as (
         c.top_category_purchases
     from by_user as u
     left join categories_of_user as c on c.user_id = u.user_id
-    left join refunds_of_user as r on r.user_id = u.user_id
 )
 
 select
