@@ -43,10 +43,10 @@ $$pip --no-build-isolation -e .; \
 rm .venv/.installing
 endef
 
-.PHONY: help demo up test verify check format lock clean
+.PHONY: help demo up test verify check format bench bench-small lock clean
 
 help:  ## Print these verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(DEMO_STAMP)  ## Decide three nights on a year of real purchases and print the campaigns (ARGS="--nights 5")
 	@.venv/bin/marketing demo $(ARGS)
@@ -71,6 +71,12 @@ format: $(DEV_STAMP)  ## Format the code and mend what the linter can
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
 
+bench: $(DEV_STAMP)  ## Measure nights of up to a million users and write docs/benchmark (the first time makes 100 million rows)
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+bench-small: $(DEV_STAMP)  ## Measure what fits into three minutes; fails where a ratio is out of its bound
+	@.venv/bin/python -m benchmarks --small $(ARGS)
+
 # Exact versions with hashes and no download address. The second lock takes its versions from the first.
 # `make lock ARGS=--upgrade` takes the newest that pyproject.toml allows.
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
@@ -84,9 +90,9 @@ lock: $(DEV_STAMP)  ## Write requirements/*.lock anew from pyproject.toml
 	  | $(COMPILE) - -o requirements/build.lock >/dev/null
 	@! grep -nE '://|^--|^-[a-z]|@ ' requirements/*.lock
 
-clean:  ## Remove .venv, caches and build artefacts (.marketing, with the database and the lake, stays)
+clean:  ## Remove .venv, caches and build artefacts (.marketing and .benchmarks, with databases and lakes, stay)
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
-	@find . -name .git -prune -o -name .marketing -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -name .git -prune -o -name .marketing -prune -o -name .benchmarks -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the demo needs is part of what development needs: a .venv for development serves the demo too.
 $(DEMO_STAMP):
