@@ -34,6 +34,7 @@ ALLOWED_FUNCTIONS = frozenset(
         "extract",
         "floor",
         "greatest",
+        "grouping",
         "if",
         "is_nan",
         "lag",
