@@ -21,8 +21,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
-    Uuid,
     func,
     text,
 )
@@ -42,6 +40,7 @@ metadata = MetaData(
 )
 
 _INSTANT = DateTime(timezone=True)
+_USER = String(200, collation="C")  # ids are compared byte by byte, as the lake sorts them; everywhere alike
 _MONEY = Numeric(14, 2)
 _NOW = func.now()
 
@@ -94,10 +93,9 @@ campaign_versions = Table(
 campaign_targets = Table(
     "campaign_targets",
     metadata,
-    Column("target_id", Uuid, primary_key=True, comment="md5 of campaign_id:user_id"),
-    Column("campaign_id", ForeignKey(marketing_campaigns.c.campaign_id), nullable=False),
+    Column("campaign_id", Text, nullable=False, comment="of marketing_campaigns; publishing checks it"),
     Column("campaign_version", Integer, nullable=False),
-    Column("user_id", String(200), nullable=False),
+    Column("user_id", _USER, nullable=False),
     Column("arm", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'eligible'")),
     Column("reason", JSONB, nullable=False, comment="the feature values that qualified the user"),
@@ -108,22 +106,38 @@ campaign_targets = Table(
     Column("viewed_at", _INSTANT),
     Column("converted_at", _INSTANT),
     Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
-    UniqueConstraint("user_id", "campaign_id"),
+    PrimaryKeyConstraint("user_id", "campaign_id"),
     CheckConstraint("arm in ('treatment', 'control')", name="arm"),
     CheckConstraint("status in ('eligible', 'viewed', 'converted')", name="status"),
 )
 
-user_segments = Table(
-    "user_segments",
+
+def _segments_slot(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("user_id", _USER, primary_key=True),
+        Column("primary_pattern", Text, nullable=False),
+        Column("patterns", ARRAY(Text), nullable=False, comment="best rank first"),
+        Column("spend", _MONEY, nullable=False),
+        Column("transactions", Integer, nullable=False),
+        Column("top_location", Text),
+        Column("top_category", Text),
+        Column("as_of", Date, nullable=False),
+    )
+
+
+user_segments_a = _segments_slot("user_segments_a")
+user_segments_b = _segments_slot("user_segments_b")
+# The view `user_segments` shows the slot that this row names; see segments.py.
+live_segments = Table(
+    "live_segments",
     metadata,
-    Column("user_id", String(200), primary_key=True),
-    Column("primary_pattern", Text, nullable=False),
-    Column("patterns", ARRAY(Text), nullable=False, comment="best rank first"),
-    Column("spend", _MONEY, nullable=False),
-    Column("transactions", Integer, nullable=False),
-    Column("top_location", Text),
-    Column("top_category", Text),
+    Column("only_row", Integer, primary_key=True, server_default=text("1")),
+    Column("slot", Text, nullable=False),
     Column("as_of", Date, nullable=False),
+    CheckConstraint("only_row = 1", name="only_row"),
+    CheckConstraint("slot in ('a', 'b')", name="slot"),
 )
 
 segment_summary = Table(

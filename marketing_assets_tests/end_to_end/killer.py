@@ -27,7 +27,7 @@ DATASETS = (
     "campaign_targets",
     "targeting_decisions",
 )
-PUBLISHING = ("_insert_targets", "_replace_summary", "_build_segments", "_record", "_swap_segments")
+PUBLISHING = ("empty_free_slot", "insert_targets", "_replace_summary", "replace_segments", "_record")
 POINTS = [
     *(f"{when}:{dataset}" for dataset in DATASETS for when in ("before", "after")),
     *(f"publish:{function}" for function in PUBLISHING),

@@ -39,7 +39,7 @@ def partitions_of(world: World) -> dict[str, str]:
 
 
 def test_killed_while_publishing_and_run_again(shell: Shell, undisturbed: dict[str, Any]) -> None:
-    killed_and_run_again(shell, "publish:_swap_segments", undisturbed)
+    killed_and_run_again(shell, "publish:_record", undisturbed)
     assert str(NEXT.day) in str(undisturbed["published_nights"])
 
 

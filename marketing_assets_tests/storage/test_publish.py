@@ -1,14 +1,13 @@
 """Publishing: a night appears whole or not at all, and readers never fail."""
 
 import json
-import threading
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from marketing_assets.domain.campaigns import canonical_json
 from marketing_assets.errors import DatabaseError, WriterLockError
@@ -146,40 +145,6 @@ def test_the_next_night_adds_targets_and_replaces_segments(
     ]
 
 
-def test_the_table_that_was_swapped_in_is_the_one_the_migrations_made(
-    maker: NightMaker, reader: psycopg.Connection
-) -> None:
-    described = (
-        "select column_name, data_type, is_nullable, character_maximum_length, "
-        "col_description('marketing.user_segments'::regclass, ordinal_position) "
-        "from information_schema.columns where table_schema = 'marketing' and table_name = 'user_segments'"
-    )
-    indexes = "select indexname, indexdef from pg_indexes where tablename = 'user_segments'"
-    before = rows(reader, described), rows(reader, indexes)
-    for _ in range(2):
-        maker.write(D, ["ann"])
-        maker.publish(D, [campaign()])
-    assert (rows(reader, described), rows(reader, indexes)) == before
-    assert rows(reader, "select count(*) from pg_tables where tablename like 'user_segments%'") == [(1,)]
-
-
-def test_who_may_read_the_segments_may_read_them_after_the_swap(
-    maker: NightMaker, reader: psycopg.Connection
-) -> None:
-    reader.execute("drop role if exists app_reader")
-    reader.execute("create role app_reader")
-    try:
-        reader.execute("grant select on marketing.user_segments to app_reader")
-        maker.write(D, ["ann"])
-        maker.publish(D, [campaign()])
-        assert rows(
-            reader, "select has_table_privilege('app_reader', 'marketing.user_segments', 'select')"
-        ) == [(True,)]
-    finally:
-        reader.execute("drop owned by app_reader")
-        reader.execute("drop role app_reader")
-
-
 def test_nothing_of_a_night_is_seen_before_its_commit(
     maker: NightMaker, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,94 +153,20 @@ def test_nothing_of_a_night_is_seen_before_its_commit(
     maker.write(NEXT, ["cid"])
     before = counts(reader)
     seen: list[tuple[Any, ...]] = []
-    swap = publish._swap_segments
+    last = publish._record
 
-    def look_then_swap(connection: Connection) -> None:
+    def look_then_record(*arguments: Any) -> None:
         seen.append(counts(reader))
-        swap(connection)
+        last(*arguments)
 
-    monkeypatch.setattr(publish, "_swap_segments", look_then_swap)
+    monkeypatch.setattr(publish, "_record", look_then_record)
     maker.publish(NEXT)
     assert seen == [before]
     assert counts(reader) == (1, 1, 3, 1, 4, 2)
 
 
-def test_a_reader_in_a_loop_sees_whole_nights_and_never_an_error(
-    maker: NightMaker, database_url: str
-) -> None:
-    days = [D + timedelta(days=number) for number in range(5)]
-    for number, day in enumerate(days):
-        maker.write(day, [f"user{n}" for n in range(10 * (number + 1))])
-    maker.publish(days[0], [campaign()])
-    seen: list[Any] = []
-    errors: list[Exception] = []
-    stop = threading.Event()
-
-    def read() -> None:
-        try:
-            with psycopg.connect(database_url, autocommit=True) as connection:
-                while not stop.is_set():
-                    statement = "select as_of, count(*) from marketing.user_segments group by as_of"
-                    seen.append(connection.execute(statement).fetchall())
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    for day in days[1:]:
-        maker.publish(day)
-    stop.set()
-    thread.join(10)
-    assert errors == []
-    assert len(seen) > len(days)
-    whole = [[(day, 10 * (number + 1))] for number, day in enumerate(days)]
-    assert [night for night in seen if night not in whole] == []
-    assert seen == sorted(seen)
-
-
-def test_a_reader_that_holds_the_segments_is_waited_for(
-    maker: NightMaker, reader: psycopg.Connection, database_url: str
-) -> None:
-    maker.write(D, ["ann"])
-    maker.publish(D, [campaign()])
-    maker.write(NEXT, ["bob"])
-    with psycopg.connect(database_url) as long_reader:
-        long_reader.execute("select * from marketing.user_segments").fetchall()
-        published: list[Published] = []
-        thread = threading.Thread(target=lambda: published.append(maker.publish(NEXT)))
-        thread.start()
-        # Others go on reading meanwhile: the one that waits gives way again and again.
-        for _ in range(3):
-            thread.join(0.2)
-            assert thread.is_alive()
-            assert rows(reader, "select user_id from marketing.user_segments") == [("ann",)]
-        long_reader.rollback()
-        thread.join(10)
-    assert published == [Published(new_campaigns=0, new_targets=1, targets=1, segments=1)]
-    assert rows(reader, "select user_id from marketing.user_segments") == [("bob",)]
-
-
-def test_a_reader_that_never_lets_go_fails_the_night_whole(
-    maker: NightMaker, reader: psycopg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish, "_SWAP_TRIES", 2)
-    maker.write(D, ["ann"])
-    maker.publish(D, [campaign()])
-    maker.write(NEXT, ["bob"])
-    before = counts(reader)
-    with psycopg.connect(database_url) as long_reader:
-        long_reader.execute("select * from marketing.user_segments").fetchall()
-        with pytest.raises(DatabaseError, match=r"night of 2026-02-11 failed: .*lock timeout"):
-            maker.publish(NEXT)
-    assert counts(reader) == before
-    assert rows(reader, "select user_id from marketing.user_segments") == [("ann",)]
-    maker.lock.check()
-    assert maker.publish(NEXT).new_targets == 1
-
-
 @pytest.mark.parametrize(
-    "moment",
-    ["_insert_targets", "_copy", "_replace_summary", "_build_segments", "_record", "_swap_segments"],
+    "moment", ["empty_free_slot", "insert_targets", "_replace_summary", "replace_segments", "_record"]
 )
 def test_a_session_lost_while_publishing_publishes_nothing(
     moment: str, maker: NightMaker, reader: psycopg.Connection, kill: Kill, monkeypatch: pytest.MonkeyPatch
