@@ -34,7 +34,6 @@ ALLOWED_FUNCTIONS = frozenset(
         "extract",
         "floor",
         "greatest",
-        "grouping",
         "if",
         "is_nan",
         "lag",

@@ -2,17 +2,16 @@
 -- inputs: window_transactions (kept rows of the window, with the business day of each)
 -- parameters: day (last day of the window), window_days (days), bucket_from and bucket_to (0 to 255, both in)
 --
--- One scan sums the rows by (user, location) and by (user, category), then these pairs by user, so that all a
--- user row needs is a sum, a minimum, a maximum or a bit-or of a pair. Each row counts once in either kind of
--- pair: totals come from the pairs with a location. A day of activity is a bit: of low_days for ages 0 to 59,
--- of high_days for ages 60 to 119 (the window has at most 120 days); the lowest bit that is set is the age of
--- the last purchase.
+-- Rows are summed by (user, location) first and by user then, so that all a user row needs is a sum, a
+-- minimum, a maximum or a bit-or of the first level; likewise by (user, category). Both read the window
+-- themselves: two scans of a few columns cost less than one whose rows are kept. A day of activity is a bit:
+-- of low_days for ages 0 to 59, of high_days for ages 60 to 119 (the window has at most 120 days); the lowest
+-- bit that is set is the age of the last purchase.
 with aged as (
     select
         bucket,
         user_id,
         location,
-        category,
         occurred_at,
         amount,
         amount > 0 as is_purchase,
@@ -31,14 +30,12 @@ with aged as (
     where bucket between $bucket_from and $bucket_to
 ),
 
-by_pair as (
+by_location as (
     select
         user_id,
         location,
-        category,
-        grouping(category) = 1 as is_by_location,
         min(bucket) as bucket,
-        sum(case when is_purchase then 1 else 0 end) as purchases,
+        count(case when is_purchase then 1 end) as purchases,
         sum(amount) as spend,
         sum(case when is_purchase then amount else 0 end) as purchase_spend,
         sum(case when is_recent then amount else 0 end) as spend_recent,
@@ -47,17 +44,20 @@ by_pair as (
         min(case when is_purchase then occurred_at end) as first_transaction_at,
         max(case when is_purchase then occurred_at end) as last_transaction_at
     from aged
-    group by grouping sets ((user_id, location), (user_id, category))
+    group by
+        user_id,
+        location
 ),
 
 by_user as (
     select
         user_id,
         min(bucket) as bucket,
-        sum(purchases) filter (where is_by_location) as purchases,
-        sum(spend) filter (where is_by_location) as spend,
-        cast(sum(purchase_spend) filter (where is_by_location) * 100 as bigint) as purchase_cents,
-        sum(spend_recent) filter (where is_by_location) as spend_recent,
+        sum(purchases) as purchases,
+        sum(spend) as spend,
+        cast(sum(purchase_spend) * 100 as bigint) as purchase_cents,
+        sum(spend_recent) as spend_recent,
+        sum(spend) - sum(spend_recent) as spend_prior,
         bit_or(low_days) as low_days,
         bit_or(high_days) as high_days,
         min(first_transaction_at) as first_transaction_at,
@@ -65,14 +65,58 @@ by_user as (
         count(location) filter (where purchases > 0) as locations,
         arg_min(location, (-purchases, -purchase_spend, location))
             filter (where location is not null and purchases > 0) as top_location,
-        max(purchases) filter (where location is not null and purchases > 0) as top_location_purchases,
-        count(category) filter (where purchases > 0) as categories,
-        arg_min(category, (-purchases, -purchase_spend, category))
-            filter (where category is not null and purchases > 0) as top_category,
-        max(purchases) filter (where category is not null and purchases > 0) as top_category_purchases
-    from by_pair
+        max(purchases) filter (where location is not null and purchases > 0) as top_location_purchases
+    from by_location
     group by user_id
     having sum(purchases) > 0
+),
+
+by_category as (
+    select
+        user_id,
+        category,
+        count(*) as purchases,
+        sum(amount) as purchase_spend
+    from window_transactions
+    where bucket between $bucket_from and $bucket_to
+        and amount > 0
+        and category is not null
+    group by
+        user_id,
+        category
+),
+
+categories_of_user as (
+    select
+        user_id,
+        count(*) as categories,
+        arg_min(category, (-purchases, -purchase_spend, category)) as top_category,
+        max(purchases) as top_category_purchases
+    from by_category
+    group by user_id
+),
+
+joined as (
+    select
+        u.bucket,
+        u.user_id,
+        u.purchases,
+        u.purchase_cents,
+        u.spend,
+        u.spend_recent,
+        u.spend_prior,
+        u.low_days,
+        u.high_days,
+        u.first_transaction_at,
+        u.last_transaction_at,
+        u.locations,
+        u.top_location,
+        u.top_location_purchases,
+        coalesce(c.categories, 0) as categories,
+        c.top_category,
+        c.top_category_purchases
+    from by_user as u
+    left join categories_of_user as c on c.user_id = u.user_id
 )
 
 select
@@ -99,15 +143,14 @@ select
     cast(top_category as varchar) as top_category,
     cast(cast(top_category_purchases as double) / cast(purchases as double) as double) as top_category_share,
     cast(spend_recent as decimal(14, 2)) as spend_recent,
-    cast(spend - spend_recent as decimal(14, 2)) as spend_prior,
+    cast(spend_prior as decimal(14, 2)) as spend_prior,
     cast(
         case
-            when spend > spend_recent
+            when spend_prior > 0
                 then round(
-                    cast(spend_recent as double) * ($window_days - 30)
-                    / (cast(spend - spend_recent as double) * 30) - 1,
+                    cast(spend_recent as double) * ($window_days - 30) / (cast(spend_prior as double) * 30) - 1,
                     6
                 )
         end as double
     ) as spend_trend
-from by_user
+from joined
