@@ -93,7 +93,7 @@ def _compared(rounds: Sequence[Round], kind: Callable[[Round], Pass]) -> Compare
 
 
 def measure_source(home: Home, progress: Progress) -> Pass:
-    """The speed of the simulated source alone: one day of it."""
+    """The speed of the simulated source alone."""
     finished = child.run("benchmarks.passes", ["source", "--day", DAY.isoformat()], home, progress)
     done = _PASS.validate_json(finished.report)
     progress(f"the simulated source alone: {done.rows / done.seconds:,.0f} rows a second")

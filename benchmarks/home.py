@@ -34,6 +34,7 @@ INGESTED = days_between(FIRST_NIGHT - timedelta(days=WINDOW_DAYS), FIRST_NIGHT -
 SEED = 1
 _ROOT = Path(__file__).parents[1]
 _DATA = "data.json"
+_SAYS_OF_IT = {"PATTERN_SHARES", "EFFECTS"}  # of the rows, or of nights after the days that are ingested
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,11 @@ def home_of(users: int, directory: Path) -> Home:
 
 def fingerprint() -> str:
     """Digest of all that decides which rows the lake gets and how they lie in its files."""
-    constants = {name: repr(value) for name, value in vars(simulated).items() if name.isupper()}
+    constants = {
+        name: repr(value)
+        for name, value in vars(simulated).items()
+        if name.isupper() and name not in _SAYS_OF_IT
+    }
     texts = [
         *(_without_comments(sql(name)) for name in ("simulated_users", "simulated_transactions")),
         repr(sorted(constants.items())),

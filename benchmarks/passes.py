@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
@@ -31,6 +31,7 @@ from marketing_assets.storage.lake_record import read_record
 RANGES = 4
 _FEWEST_ROUNDS, _MOST_ROUNDS = 3, 9
 _ENOUGH_SECONDS = 10.0
+_DAYS_AT_ONCE, _SMALL_POPULATION = 10, 100_000
 _SCAN = "select count(*) as rows, sum(amount) as spend, count(distinct user_id) as users from files"
 _WIDE_SCAN = (
     "select count(*) as rows, sum(amount) as spend, count(distinct user_id) as users, "
@@ -143,7 +144,12 @@ class Window:
 
 
 def source(settings: Settings, day: date) -> Pass:
-    """One day of the simulated source, made as a table, before ingest sees it."""
+    """Days of the simulated source that end with `day`, made as a table, before ingest sees them.
+
+    As many as ingest reads at once: ten of a small population, one of a large one.
+    """
+    days = _DAYS_AT_ONCE if settings.simulated_users <= _SMALL_POPULATION else 1
+    first = day - timedelta(days=days - 1)
     directory = settings.home / "source"
     engine = DuckDBEngine(
         memory_limit=settings.memory_limit, threads=settings.threads, temp_directory=directory / "spill"
@@ -155,7 +161,7 @@ def source(settings: Settings, day: date) -> Pass:
         now=lambda: datetime.now(UTC),
     )
     start = time.perf_counter()
-    simulated.load(engine, "made", start_of(day, settings.zone), end_of(day, settings.zone))
+    simulated.load(engine, "made", start_of(first, settings.zone), end_of(day, settings.zone))
     seconds = time.perf_counter() - start
     rows = int(str(engine.fetch("select count(*) as rows from made")[0]["rows"]))
     engine.close()

@@ -53,7 +53,7 @@ _FORGET_KNOWN = text(
 _INSERT = text(
     "insert into marketing.campaign_targets (campaign_id, campaign_version, user_id, arm, reason,"
     " context, assigned_on, valid_from, valid_until, created_at)"
-    " select e.campaign_id, e.campaign_version, s.user_id, e.arm, cast(s.reason as jsonb), e.context,"
+    " select e.campaign_id, e.campaign_version, s.user_id, e.arm, cast(s.reason as json), e.context,"
     " e.assigned_on, e.valid_from, e.valid_until, :at"
     " from staged_targets s join (select *,"
     " jsonb_strip_nulls(jsonb_build_object('location', location, 'category', category)) as context"

@@ -42,7 +42,9 @@ def test_data_stays_until_its_generator_changes(tmp_path: Path, monkeypatch: pyt
     assert again.missing == INGESTED[1:]
     assert again.ingest == Ingest(3, 4000, 6.0)
 
-    monkeypatch.setattr(simulated, "EFFECTS", {"inactive": 0.3})
+    monkeypatch.setattr(simulated, "EFFECTS", {"inactive": 0.3})  # decides nothing of days before the nights
+    assert home_of(1000, tmp_path).missing == INGESTED[1:]
+    monkeypatch.setattr(simulated, "PERSONAS", simulated.PERSONAS[1:])
     other = home_of(1000, tmp_path)
     assert other.missing == INGESTED
     assert json.loads((other.directory / "data.json").read_text())["ingests"] == []

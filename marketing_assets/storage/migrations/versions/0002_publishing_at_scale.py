@@ -61,6 +61,7 @@ def upgrade() -> None:
         " drop constraint uq_campaign_targets_user_id_campaign_id,"
         " drop column target_id,"
         ' alter column user_id type varchar(200) collate "C",'
+        " alter column reason type json using cast(reason as json),"
         " add constraint pk_campaign_targets primary key (user_id, campaign_id),"
         " set (fillfactor = 90)"  # room to update a row in its page when its offer is seen
     )
@@ -82,7 +83,8 @@ def downgrade() -> None:
     op.execute("alter index marketing.pk_user_segments_before rename to pk_user_segments")
     op.execute(
         "alter table marketing.campaign_targets add column target_id uuid,"
-        " drop constraint pk_campaign_targets, reset (fillfactor)"
+        " drop constraint pk_campaign_targets, reset (fillfactor),"
+        " alter column reason type jsonb using cast(reason as jsonb)"
     )
     op.execute(
         "update marketing.campaign_targets set target_id = cast(md5(campaign_id || ':' || user_id) as uuid)"
