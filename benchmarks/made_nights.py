@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from marketing_assets.domain.campaigns import Campaign
 from marketing_assets.engine.duckdb import DuckDBEngine
+from marketing_assets.orchestration.platform import give_way
 from marketing_assets.policy.load import load_policy
 from marketing_assets.storage import database, embedded
 from marketing_assets.storage.database import DatabaseUrls
@@ -82,10 +83,7 @@ class MadeNights:
         database.prepare(DatabaseUrls(address, address))
         self._lock = WriterLock(address, "benchmark")
         self._lock.acquire(0, lambda _: None)
-        self._engine = DuckDBEngine(
-            memory_limit=_MEMORY_LIMIT, threads=None, temp_directory=self._directory / "spill"
-        )
-        self._engine.create("made_users", _USERS.format(users=self._users))
+        self._open_engine()
         self._lake = Lake(self._directory / "lake", guard=self._lock.check)
         return self
 
@@ -95,6 +93,12 @@ class MadeNights:
         self._engine.close()
         self._lock.release()
         self._remove()
+
+    def give_way(self) -> None:
+        """Go on at the priority of a night; the engine's threads too, so it is opened again."""
+        self._engine.close()
+        give_way()
+        self._open_engine()
 
     def write(self, day: date, campaigns: list[Campaign], users: range) -> None:
         """The partitions of a night: all users have segments, those of `users` are new targets of all."""
@@ -121,6 +125,12 @@ class MadeNights:
             at=_midnight(day + timedelta(days=1)),
         )
         return published, time.perf_counter() - start
+
+    def _open_engine(self) -> None:
+        self._engine = DuckDBEngine(
+            memory_limit=_MEMORY_LIMIT, threads=None, temp_directory=self._directory / "spill"
+        )
+        self._engine.create("made_users", _USERS.format(users=self._users))
 
     def _write(self, dataset: Dataset, day: date, statement: str) -> None:
         self._engine.create("made_rows", statement)

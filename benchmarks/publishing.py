@@ -17,9 +17,9 @@ _TABLES = ("campaign_targets", "user_segments_a", "user_segments_b", "segment_su
 # What the app does in a day, before the next night: a tenth of the targets are seen, some twice.
 _USE = (
     "update marketing.campaign_targets set status = 'viewed', viewed_at = now()"
-    " where hashtext(user_id) % 10 = {}",
+    " where (hashtext(user_id) & 2147483647) % 10 = {}",
     "update marketing.campaign_targets set status = 'converted', converted_at = now()"
-    " where hashtext(user_id) % 50 = {}",
+    " where (hashtext(user_id) & 2147483647) % 50 = {}",
 )
 
 

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -19,7 +20,6 @@ import psycopg
 
 from benchmarks.made_nights import FIRST, MadeNights, made_campaign
 from benchmarks.progress import Progress
-from marketing_assets.orchestration.platform import give_way
 from marketing_assets.storage.publish import Published
 
 _WHILE_SECONDS = 3.0
@@ -41,7 +41,7 @@ class ServingResult:
     """The reader while nothing and while nights are published, in turn; milliseconds from asking to answer.
 
     Each night has `rows` new targets and as many segments. There are as many nights as give the reader three
-    seconds of publishing, at least three; before each it is left alone for as long as the first one took.
+    seconds of publishing, at least three; before each it is left alone for as long as a night took.
     `p99_ratio` is the median of the ratios in three groups of nights that follow each other.
     """
 
@@ -75,18 +75,23 @@ def measure(directory: Path, *, users: int, rows: int, progress: Progress) -> Se
     Raises:
         MarketingError: a night could not be published.
     """
-    report, stop = directory / "reader.json", directory / "stop"
+    report, ready, stop = (directory / name for name in ("reader.json", "ready", "stop"))
     with MadeNights(directory, users) as made:
         _publish(made, 0, users)
         _, took = _publish(made, 1, users)
-        arguments = ["--url", made.url, "--users", str(users), "--report", str(report), "--stop", str(stop)]
+        arguments = ["--url", made.url, "--users", str(users), "--report", str(report)]
+        arguments += ["--ready", str(ready), "--stop", str(stop)]
         reader = subprocess.Popen([sys.executable, "-m", "benchmarks.serving", *arguments], cwd=_ROOT)
-        give_way()  # as every night does
+        made.give_way()  # as every night does
         try:
+            while not ready.exists() and reader.poll() is None:
+                time.sleep(0.05)
             spans = _in_turn(made, users, took, progress)
         finally:
             stop.touch()
-            reader.wait(30)
+            with suppress(subprocess.TimeoutExpired):
+                reader.wait(30)
+            reader.kill()
         found = json.loads(report.read_text(encoding="utf-8"))
     return _result(users, rows, spans, found)
 
@@ -158,7 +163,7 @@ def _p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
-def read(url: str, users: int, stop: Path) -> dict[str, list[object]]:
+def read(url: str, users: int, ready: Path, stop: Path) -> dict[str, list[object]]:
     """Ask until `stop` is there; each question's instant and seconds, errors, and answers of half a night."""
     asked: list[object] = []
     errors: list[object] = []
@@ -172,8 +177,12 @@ def read(url: str, users: int, stop: Path) -> dict[str, list[object]]:
                 row = connection.execute(_ASK, {"user": user}).fetchone()
             except psycopg.Error as error:
                 errors.append(str(error))
+                if connection.closed:
+                    break
                 continue
             asked.append((at, time.perf_counter() - start))
+            if len(asked) == 1:
+                ready.touch()
             assert row is not None
             night, segments, targets = row
             if segments != night or targets != (night - FIRST).days + 1:
@@ -188,9 +197,10 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--users", type=int, required=True)
     parser.add_argument("--report", type=Path, required=True)
+    parser.add_argument("--ready", type=Path, required=True)
     parser.add_argument("--stop", type=Path, required=True)
     asked = parser.parse_args()
-    found = read(asked.url, asked.users, asked.stop)
+    found = read(asked.url, asked.users, asked.ready, asked.stop)
     asked.report.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -77,8 +77,9 @@ class Suite:
             publishing=self._part(
                 "publishing", lambda: _publishing(self.directory, sizes[-1], self.progress)
             ),
-            serving=self._part("serving", lambda: _serving(self.directory, sizes[-1], self.progress)),
             compared={name: found for name in LARGEST if (found := self._compared(name, homes)) is not None},
+            # Last, because this process gives way from then on.
+            serving=self._part("serving", lambda: _serving(self.directory, sizes[-1], self.progress)),
             failures=self.failures,
         )
 

@@ -14,6 +14,7 @@ def copy_file(connection: Connection, target: str, file: Path) -> None:
         psycopg.Error: the database refused a row or went away; SQLAlchemy does not see it.
     """
     cursor = connection.connection.cursor()
-    with cursor.copy("copy " + target + " from stdin (format csv)") as copy, file.open("rb") as stream:
+    statement = "copy " + target + " from stdin (format csv, encoding 'utf8')"
+    with cursor.copy(statement) as copy, file.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             copy.write(chunk)

@@ -71,7 +71,8 @@ def prepare(urls: DatabaseUrls) -> None:
     except DBAPIError as error:
         raise DatabaseError(
             f"the schema of {described(urls.product)} cannot be upgraded: {_one_line(error.orig or error)}",
-            remedy="let the user of MARKETING_DATABASE_URL own that database and its schema marketing",
+            remedy="let the user of MARKETING_DATABASE_URL own that database and its schema marketing, and "
+            "drop views of your own on its tables first",
         ) from error
     finally:
         engine.dispose()

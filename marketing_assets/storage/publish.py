@@ -1,7 +1,7 @@
 """From the lake to the serving tables: one night, in one transaction, on the session of the writer lock.
 
-The app sees the night before or the whole new night, never part of one, and never waits: growing tables
-get a bulk insert of what is new (`targets.py`), the segments are replaced beside the live ones
+The app sees the night before or the whole new night, never part of one, and waits for neither: growing
+tables get a bulk insert of what is new (`targets.py`), the segments are replaced beside the live ones
 (`segments.py`).
 """
 
@@ -154,4 +154,7 @@ def _record(
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
+    """What the database says went wrong, without its detail and context, which quote rows."""
+    cause = getattr(error, "orig", None) or error
+    said = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return " ".join((said or str(cause)).split())[:500]

@@ -3,7 +3,8 @@
 Filling the free slot and pointing the view at it are one transaction, and which slot is live is a row like
 any other: each reader sees the slot of its snapshot, whole. (A table that is swapped in by rename looks
 empty to a transaction that began before.) The free slot is emptied first, in a transaction of its own,
-because readers of the view hold a lock on it too and would wait for the rest of the night.
+because readers of the view hold a lock on it too and would wait for the rest of the night; that lock is
+taken at once or not at all, so that no reader ever stands behind it.
 """
 
 import time
@@ -20,12 +21,18 @@ from marketing_assets.engine.base import Engine
 from marketing_assets.storage.copying import copy_file
 from marketing_assets.storage.tables import user_segments_a, user_segments_b
 
-_TRIES = 5
+_TRIES = 20
+_PAUSE_SECONDS = 0.1
 _SLOTS = {"a": user_segments_a, "b": user_segments_b}
+_LOCK = {
+    "a": text("lock table marketing.user_segments_a in access exclusive mode nowait"),
+    "b": text("lock table marketing.user_segments_b in access exclusive mode nowait"),
+}
 _EMPTY = {
     "a": text("truncate marketing.user_segments_a"),
     "b": text("truncate marketing.user_segments_b"),
 }
+_ANALYZE = {"a": text("analyze marketing.user_segments_a"), "b": text("analyze marketing.user_segments_b")}
 _LIVE = text("select slot from marketing.live_segments")
 _SET_LIVE = text(
     "insert into marketing.live_segments (slot, as_of) values (:slot, :day)"
@@ -82,18 +89,19 @@ def export_segments(
 def empty_free_slot(connection: Connection) -> None:
     """Empty the slot that no reader is shown, in a transaction of its own.
 
-    Where a reader holds it (it reads the view and takes its time), it is left as it is for
+    Where a reader holds it for two seconds (it reads the view and takes its time), it is left as it is for
     `replace_segments`, which then deletes row by row: slower, but nobody waits.
     """
     for _ in range(_TRIES):
         try:
             with connection.begin():
-                connection.execute(text("set local lock_timeout = '200ms'"))
-                connection.execute(_EMPTY[_free(connection)])
+                slot = _free(connection)
+                connection.execute(_LOCK[slot])
+                connection.execute(_EMPTY[slot])
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
                 raise
-            time.sleep(0.2)
+            time.sleep(_PAUSE_SECONDS)
         else:
             return
 
@@ -103,6 +111,7 @@ def replace_segments(connection: Connection, file: Path, day: date) -> None:
     slot = _free(connection)
     connection.execute(delete(_SLOTS[slot]))
     copy_file(connection, _SLOTS[slot].fullname, file)
+    connection.execute(_ANALYZE[slot])
     connection.execute(_SET_LIVE, {"slot": slot, "day": day})
 
 

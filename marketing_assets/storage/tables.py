@@ -110,6 +110,7 @@ campaign_targets = Table(
     PrimaryKeyConstraint("user_id", "campaign_id"),
     CheckConstraint("arm in ('treatment', 'control')", name="arm"),
     CheckConstraint("status in ('eligible', 'viewed', 'converted')", name="status"),
+    postgresql_with={"fillfactor": 90},  # room to update a row in its page when its offer is seen
 )
 
 
@@ -125,6 +126,11 @@ def _segments_slot(name: str) -> Table:
         Column("top_location", Text),
         Column("top_category", Text),
         Column("as_of", Date, nullable=False),
+        # It is filled and analyzed once, then emptied: autovacuum would only hold the lock that this needs.
+        postgresql_with={
+            "autovacuum_vacuum_insert_threshold": -1,
+            "autovacuum_analyze_threshold": 2147483647,
+        },
     )
 
 

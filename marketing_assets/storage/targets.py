@@ -1,9 +1,9 @@
 """The bulk insert of a night's targets: staged, cut down to those that are new, inserted in index order.
 
 What many targets share (campaign, version, arm, dates, what the offer is filled in with) is staged once, as
-terms; of a target itself only the user and the reason travel. Rows arrive sorted by user, and the insert
-keeps that order, so that the primary key grows page by page and not at random places. A foreign key would
-look every row's campaign up on its own; here the terms are checked instead, a few at a time.
+terms; of a target itself only the user and the reason travel. Rows arrive sorted by user, and an insert that
+hashes the few terms keeps that order, so that the primary key grows page by page and not at random places. A
+foreign key would look every row's campaign up on its own; here the terms are checked instead, all at once.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 Usage: python -m marketing_assets_tests.end_to_end.killer POINT marketing-arguments...
 A point is `before:<dataset>` or `after:<dataset>` (the rename of a partition) or `publish:<function>`
-(when that step of the publishing transaction is done, before the commit). `wait:<dataset>` stops at the
+(when that step of publishing is done, before its commit). `wait:<dataset>` stops at the
 rename until a file of that name appears beside the lake, for tests with two writers.
 """
 

@@ -34,23 +34,23 @@ FOUND = (
 
 
 @pytest.fixture
-def role(postgres_server: str, database_url: str) -> Iterator[str]:
+def role(postgres_server: str, fresh_database: str) -> Iterator[str]:
     """A role that may read the segments; it goes with the test."""
     name = f"app_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"create role {name}".encode())
         yield name
-        ask(database_url, f"drop owned by {name}")
+        ask(fresh_database, f"drop owned by {name}")
         connection.execute(f"drop role {name}".encode())
 
 
-def migrate(url: str, revision: str) -> None:
+def migrate(url: str, revision: str, *, back: bool = False) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        (command.downgrade if revision < migrations.REVISION else command.upgrade)(config, revision)
+        (command.downgrade if back else command.upgrade)(config, revision)
         connection.commit()
     engine.dispose()
 
@@ -64,27 +64,27 @@ def ask(url: str, *statements: str) -> list[tuple[Any, ...]]:
 
 
 def test_what_the_first_version_published_is_there_after_the_upgrade_and_back(
-    database_url: str, role: str
+    fresh_database: str, role: str
 ) -> None:
-    migrate(database_url, "0001")
-    ask(database_url, CAMPAIGN, TARGET, SEGMENT, f"grant select on marketing.user_segments to {role}")
+    migrate(fresh_database, "0001")
+    ask(fresh_database, CAMPAIGN, TARGET, SEGMENT, f"grant select on marketing.user_segments to {role}")
     may = f"select has_table_privilege('{role}', 'marketing.user_segments', 'select')"
     for _ in range(2):
-        migrate(database_url, "0002")
-        assert ask(database_url, FOUND) == [("ann", "control", "general")]
-        assert ask(database_url, "select slot, cast(as_of as text) from marketing.live_segments") == [
+        migrate(fresh_database, "0002")
+        assert ask(fresh_database, FOUND) == [("ann", "control", "general")]
+        assert ask(fresh_database, "select slot, cast(as_of as text) from marketing.live_segments") == [
             ("a", "2026-01-01")
         ]
-        assert ask(database_url, may) == [(True,)]
-        migrate(database_url, "0001")
-        assert ask(database_url, FOUND) == [("ann", "control", "general")]
-        assert ask(database_url, may) == [(True,)]
+        assert ask(fresh_database, may) == [(True,)]
+        migrate(fresh_database, "0001", back=True)
+        assert ask(fresh_database, FOUND) == [("ann", "control", "general")]
+        assert ask(fresh_database, may) == [(True,)]
         with pytest.raises(psycopg.errors.UniqueViolation):
-            ask(database_url, TARGET)
+            ask(fresh_database, TARGET)
 
 
-def test_an_empty_database_has_no_live_slot_after_the_upgrade(database_url: str) -> None:
-    migrate(database_url, "0001")
-    migrate(database_url, "0002")
-    assert ask(database_url, "select * from marketing.live_segments") == []
-    assert ask(database_url, "select * from marketing.user_segments") == []
+def test_an_empty_database_has_no_live_slot_after_the_upgrade(fresh_database: str) -> None:
+    migrate(fresh_database, "0001")
+    migrate(fresh_database, "0002")
+    assert ask(fresh_database, "select * from marketing.live_segments") == []
+    assert ask(fresh_database, "select * from marketing.user_segments") == []

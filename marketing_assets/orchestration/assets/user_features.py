@@ -21,7 +21,7 @@ from marketing_assets.orchestration.platform import Platform
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import TRANSACTIONS, USER_FEATURES
 
-_ROWS_AT_ONCE = 10_000_000
+_ROWS_AT_ONCE = 20_000_000
 _BUCKETS = 256
 
 
@@ -69,7 +69,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
 def compute_features(platform: Platform, day: date) -> None:
     """Make the relation `computed_features` for `day`, a range of user buckets at a time.
 
-    As many ranges as keep about ten million rows in each, so that memory stays bounded at any size.
+    As many ranges as keep about twenty million rows in each, so that memory stays bounded at any size.
     """
     engine, settings = platform.engine, platform.settings
     platform.lake.register(engine, "window_transactions", TRANSACTIONS, platform.window(day))

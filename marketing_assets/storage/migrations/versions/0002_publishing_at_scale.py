@@ -1,7 +1,8 @@
 """Publishing at scale: segments in two slots behind a view, targets known by user and campaign alone.
 
 `target_id` and its random index go, and so does the foreign key, which is checked row by row; ids compare
-byte by byte. What is published stays, and who may read the segments may read them afterwards.
+byte by byte. What is published stays, and who may read the segments may read them afterwards. The table of
+targets is rewritten, so nobody reads it meanwhile.
 """
 
 import sqlalchemy as sa
@@ -24,11 +25,25 @@ _MOVE_GRANTS = (
     " end loop; end $$"
 )
 
+_KEEP_OWNER = (
+    "do $$ declare owner text; name text; begin"
+    " select pg_get_userbyid(relowner) into owner from pg_class"
+    " where oid = cast('marketing.campaign_targets' as regclass);"
+    " foreach name in array array['user_segments', 'user_segments_a', 'user_segments_b', 'live_segments']"
+    " loop if to_regclass('marketing.' || name) is not null then"
+    " execute format('alter table marketing.%I owner to %I', name, owner); end if;"
+    " end loop; end $$"
+)
+
 
 def upgrade() -> None:
     """Fill a slot with the segments that are published, and drop what targets no longer have."""
-    for slot in ("a", "b"):
-        _segments(f"user_segments_{slot}")
+    for name in ("user_segments_a", "user_segments_b"):
+        _segments(name)
+        op.execute(
+            f"alter table marketing.{name} set"
+            " (autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 2147483647)"
+        )
     op.create_table(
         "live_segments",
         sa.Column("only_row", sa.Integer(), server_default=sa.text("1"), nullable=False),
@@ -54,6 +69,7 @@ def upgrade() -> None:
     )
     op.execute(_MOVE_GRANTS.format(source="user_segments_before", target="user_segments"))
     op.drop_table("user_segments_before", schema="marketing")
+    op.execute(_KEEP_OWNER)
     op.execute(
         "alter table marketing.campaign_targets"
         " drop constraint pk_campaign_targets,"
@@ -81,9 +97,12 @@ def downgrade() -> None:
         op.drop_table(name, schema="marketing")
     op.execute("alter table marketing.user_segments_before rename to user_segments")
     op.execute("alter index marketing.pk_user_segments_before rename to pk_user_segments")
+    op.execute('alter table marketing.user_segments alter column user_id type varchar(200) collate "default"')
+    op.execute(_KEEP_OWNER)
     op.execute(
         "alter table marketing.campaign_targets add column target_id uuid,"
         " drop constraint pk_campaign_targets, reset (fillfactor),"
+        ' alter column user_id type varchar(200) collate "default",'
         " alter column reason type jsonb using cast(reason as jsonb)"
     )
     op.execute(
@@ -97,6 +116,8 @@ def downgrade() -> None:
         " add constraint fk_campaign_targets_campaign_id foreign key (campaign_id)"
         " references marketing.marketing_campaigns (campaign_id)"
     )
+    op.execute("comment on column marketing.campaign_targets.campaign_id is null")
+    op.execute("comment on column marketing.campaign_targets.target_id is 'md5 of campaign_id:user_id'")
 
 
 def _segments(name: str) -> None:
