@@ -20,7 +20,7 @@ from benchmarks.nights import NightsResult
 from benchmarks.passes import Pass
 from benchmarks.progress import Progress, titled
 
-LARGEST = {"pandas_plain": 100_000, "pandas": 100_000, "postgres": 100_000}
+LARGEST = {"pandas_plain": 100_000, "pandas": 100_000, "postgres": 1_000_000}
 """The features by other means, and the largest size, in users, at which each is measured."""
 
 SMALL_PARTS = ("source", "nights", "features", "publishing", "serving")
@@ -28,7 +28,7 @@ SMALL_PARTS = ("source", "nights", "features", "publishing", "serving")
 
 PARTS = (*SMALL_PARTS, *LARGEST)
 FULL = (10_000, 100_000, 1_000_000)
-SMALL = (20_000,)
+SMALL = (2_000, 20_000)
 
 TARGETS_A_USER = 2
 
