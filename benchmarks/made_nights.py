@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 from marketing_assets.domain.campaigns import Campaign
 from marketing_assets.engine.duckdb import DuckDBEngine
-from marketing_assets.orchestration.platform import give_way
 from marketing_assets.policy.load import load_policy
 from marketing_assets.storage import database, embedded
 from marketing_assets.storage.database import DatabaseUrls
@@ -25,6 +24,7 @@ from marketing_assets.storage.datasets import (
     Dataset,
 )
 from marketing_assets.storage.lake import Lake
+from marketing_assets.storage.priority import give_way
 from marketing_assets.storage.publish import Published, publish_night
 from marketing_assets.storage.writer import WriterLock
 
@@ -98,6 +98,7 @@ class MadeNights:
         """Go on at the priority of a night; the engine's threads too, so it is opened again."""
         self._engine.close()
         give_way()
+        self._lock.give_way()
         self._open_engine()
 
     def write(self, day: date, campaigns: list[Campaign], users: range) -> None:

@@ -158,8 +158,17 @@ class DuckDBEngine:
         return self._copy(statement, parameters, path, options)
 
     def write_csv(self, statement: str | exp.Expr, path: Path) -> int:
-        """See `Engine.write_csv`; a null is an empty field, an empty text a quoted one."""
-        return self._copy(statement, None, path, " (format csv, header false, nullstr '', force_quote *)")
+        """See `Engine.write_csv`; a null is an empty field, an empty text a quoted one.
+
+        On one thread: what is written so is about to be published, and the app keeps a core meanwhile.
+        """
+        options = " (format csv, header false, nullstr '', force_quote *)"
+        threads = self.fetch("select current_setting('threads') as threads")[0]["threads"]
+        self._run("set threads = 1")
+        try:
+            return self._copy(statement, None, path, options)
+        finally:
+            self._run(f"set threads = {threads}")
 
     def drop(self, *relations: str) -> None:
         """See `Engine.drop`."""

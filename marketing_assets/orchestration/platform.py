@@ -4,7 +4,6 @@ Every part is made when it is first used. The Dagster resource holds the lock fo
 no two runs ever write at a time, however they were started.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from functools import cached_property
@@ -33,18 +32,6 @@ WAIT_SECONDS = 30 * 60.0
 """How long a run waits for another writer before it gives up and says who holds the lock."""
 
 
-_GIVES_WAY = 10
-
-
-def give_way() -> None:
-    """Let whatever else runs on the machine go first: the app's answers before the night's arithmetic.
-
-    For this thread and those that it starts from now on; where nothing else wants to run, nothing is slower.
-    """
-    if hasattr(os, "setpriority") and os.getpriority(os.PRIO_PROCESS, 0) < _GIVES_WAY:
-        os.setpriority(os.PRIO_PROCESS, 0, _GIVES_WAY)
-
-
 class Platform:
     """The parts, by name. `holder` is how this writer is called while others wait for it."""
 
@@ -66,11 +53,14 @@ class Platform:
             WriterLockError: another writer held the lock all the time.
         """
         from marketing_assets.storage import database
+        from marketing_assets.storage.priority import give_way
 
         database.prepare(self.urls)
         give_way()
         _ = self.policy
         self.writer.acquire(wait_seconds, on_wait)
+        if self.settings.database_url is None:
+            self.writer.give_way()
         self.started_at = self.now()
         self.lake.clear_scratch()
         _ = self.engine

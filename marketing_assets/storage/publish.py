@@ -79,6 +79,7 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
         lock.check()
         empty_free_slot(connection)
         with connection.begin():
+            connection.execute(text("set local jit = off"))  # compiling costs more than it saves here
             if rebuild:
                 unpublish_from(connection, day)
             new_campaigns = campaign_rows.insert_opened(connection, opened)

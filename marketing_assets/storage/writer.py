@@ -6,6 +6,7 @@ this very session, so that a night can only be committed by the one who holds th
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from psycopg.errors import LockNotAvailable
@@ -14,6 +15,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from marketing_assets.errors import DatabaseError, WriterLockError
+from marketing_assets.storage.priority import give_way
 
 WRITER_LOCK = 0x6D61726B_00000002
 _QUEUE_FOR = text("set local lock_timeout = '500ms'")
@@ -106,6 +108,16 @@ class WriterLock:
         if self._connection is None:
             raise WriterLockError("the writer lock is not held", remedy="run the day again")
         return self._connection
+
+    def give_way(self) -> None:
+        """Let the app's sessions go before this one; for a server on this machine.
+
+        Where its processes belong to another user, nothing changes.
+        """
+        process = self.session.execute(text("select pg_backend_pid()")).scalar_one()
+        self.session.commit()
+        with suppress(PermissionError):
+            give_way(process)
 
     def pass_on(self) -> None:
         """Let a writer that waits go first, then take the lock again (between the days of a long run).

@@ -159,6 +159,17 @@ def test_parquet_and_csv_of_no_rows(engine: DuckDBEngine, tmp_path: Path) -> Non
     assert (tmp_path / "none.csv").read_bytes() == b""
 
 
+def test_csv_is_written_on_one_thread_and_what_follows_on_all(tmp_path: Path) -> None:
+    engine = DuckDBEngine(memory_limit="256MiB", threads=3, temp_directory=tmp_path)
+    threads = "select current_setting('threads') as threads"
+    assert engine.write_csv(threads, tmp_path / "threads.csv") == 1
+    assert (tmp_path / "threads.csv").read_text() == '"1"\n'
+    with pytest.raises(LakeError):
+        engine.write_csv(threads, tmp_path / "nowhere" / "threads.csv")
+    assert engine.fetch(threads) == [{"threads": 3}]
+    engine.close()
+
+
 def test_instants_are_utc_wherever_the_machine_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     engine = DuckDBEngine(memory_limit="256MiB", threads=1, temp_directory=tmp_path)

@@ -1,9 +1,11 @@
 """The writer lock: one at a time, and whoever lost it can neither write nor publish."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import psycopg
 import pytest
 
 from marketing_assets.errors import DatabaseError, WriterLockError
@@ -51,6 +53,17 @@ def test_a_second_writer_waits_and_then_gets_it(url: str, first: WriterLock) -> 
         second.check()
     assert len(told) == 1
     assert told[0].startswith("waiting for another writer: run first (database session ")
+
+
+def test_a_writer_lets_the_sessions_of_the_app_go_first(database_url: str, first: WriterLock) -> None:
+    first.give_way()
+    with psycopg.connect(database_url) as app:
+        found = app.execute(
+            "select pid from pg_stat_activity where application_name = 'run first'"
+        ).fetchall()
+        assert os.getpriority(os.PRIO_PROCESS, app.info.backend_pid) < 10
+    assert [os.getpriority(os.PRIO_PROCESS, process) for (process,) in found] == [10]
+    first.check()
 
 
 def test_a_second_writer_gives_up_and_names_the_holder(url: str, first: WriterLock) -> None:

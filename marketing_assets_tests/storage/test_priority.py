@@ -1,4 +1,4 @@
-"""What a run works with."""
+"""Who goes first on the machine."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 GIVE_WAY = """
 import os
-from marketing_assets.orchestration.platform import give_way
+from marketing_assets.storage.priority import give_way
 os.nice({before} - os.getpriority(os.PRIO_PROCESS, 0))
 give_way()
 print(os.getpriority(os.PRIO_PROCESS, 0))
