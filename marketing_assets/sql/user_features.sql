@@ -4,18 +4,17 @@
 --
 -- Rows are summed by (user, location) first and by user then, so that all a user row needs is a sum, a
 -- minimum, a maximum or a bit-or of the first level; likewise by (user, category). Both read the window
--- themselves: two scans of a few columns cost less than one whose rows are kept. A day of activity is a bit:
--- of low_days for ages 0 to 59, of high_days for ages 60 to 119 (the window has at most 120 days); the lowest
--- bit that is set is the age of the last purchase.
-with aged as (
+-- themselves: two scans of a few columns cost less than one whose rows are kept. What purchases alone decide
+-- is summed with the locations, which lets that scan pass over refunds; all other money with the categories.
+-- A day of activity is a bit: of low_days for ages 0 to 59, of high_days for ages 60 to 119 (the window has
+-- at most 120 days); the lowest bit that is set is the age of the last purchase.
+with purchases as (
     select
         bucket,
         user_id,
         location,
         occurred_at,
         amount,
-        amount > 0 as is_purchase,
-        date_diff('day', day, cast($day as date)) < 30 as is_recent,
         case
             when date_diff('day', day, cast($day as date)) < 60
                 then cast(1 as bigint) << cast(date_diff('day', day, cast($day as date)) as integer)
@@ -28,6 +27,7 @@ with aged as (
         end as high_day
     from window_transactions
     where bucket between $bucket_from and $bucket_to
+        and amount > 0
 ),
 
 by_location as (
@@ -35,88 +35,86 @@ by_location as (
         user_id,
         location,
         min(bucket) as bucket,
-        count(case when is_purchase then 1 end) as purchases,
-        sum(amount) as spend,
-        sum(case when is_purchase then amount else 0 end) as purchase_spend,
-        sum(case when is_recent then amount else 0 end) as spend_recent,
-        bit_or(case when is_purchase then low_day else 0 end) as low_days,
-        bit_or(case when is_purchase then high_day else 0 end) as high_days,
-        min(case when is_purchase then occurred_at end) as first_transaction_at,
-        max(case when is_purchase then occurred_at end) as last_transaction_at
-    from aged
+        count(*) as purchases,
+        sum(amount) as purchase_spend,
+        bit_or(low_day) as low_days,
+        bit_or(high_day) as high_days,
+        min(occurred_at) as first_transaction_at,
+        max(occurred_at) as last_transaction_at
+    from purchases
     group by
         user_id,
         location
 ),
 
-by_user as (
+buyers as (
     select
         user_id,
         min(bucket) as bucket,
         sum(purchases) as purchases,
-        sum(spend) as spend,
         cast(sum(purchase_spend) * 100 as bigint) as purchase_cents,
-        sum(spend_recent) as spend_recent,
-        sum(spend) - sum(spend_recent) as spend_prior,
         bit_or(low_days) as low_days,
         bit_or(high_days) as high_days,
         min(first_transaction_at) as first_transaction_at,
         max(last_transaction_at) as last_transaction_at,
-        count(location) filter (where purchases > 0) as locations,
-        arg_min(location, (-purchases, -purchase_spend, location))
-            filter (where location is not null and purchases > 0) as top_location,
-        max(purchases) filter (where location is not null and purchases > 0) as top_location_purchases
+        count(location) as locations,
+        arg_min(location, (-purchases, -purchase_spend, location)) filter (where location is not null)
+            as top_location,
+        max(purchases) filter (where location is not null) as top_location_purchases
     from by_location
     group by user_id
-    having sum(purchases) > 0
 ),
 
 by_category as (
     select
         user_id,
         category,
-        count(*) as purchases,
-        sum(amount) as purchase_spend
+        count(case when amount > 0 then 1 end) as purchases,
+        sum(case when amount > 0 then amount else 0 end) as purchase_spend,
+        sum(amount) as spend,
+        sum(case when date_diff('day', day, cast($day as date)) < 30 then amount else 0 end) as spend_recent
     from window_transactions
     where bucket between $bucket_from and $bucket_to
-        and amount > 0
-        and category is not null
     group by
         user_id,
         category
 ),
 
-categories_of_user as (
+spenders as (
     select
         user_id,
-        count(*) as categories,
-        arg_min(category, (-purchases, -purchase_spend, category)) as top_category,
-        max(purchases) as top_category_purchases
+        sum(spend) as spend,
+        sum(spend_recent) as spend_recent,
+        sum(spend) - sum(spend_recent) as spend_prior,
+        count(category) filter (where purchases > 0) as categories,
+        arg_min(category, (-purchases, -purchase_spend, category))
+            filter (where category is not null and purchases > 0) as top_category,
+        max(purchases) filter (where category is not null and purchases > 0) as top_category_purchases
     from by_category
     group by user_id
 ),
 
 joined as (
     select
-        u.bucket,
-        u.user_id,
-        u.purchases,
-        u.purchase_cents,
-        u.spend,
-        u.spend_recent,
-        u.spend_prior,
-        u.low_days,
-        u.high_days,
-        u.first_transaction_at,
-        u.last_transaction_at,
-        u.locations,
-        u.top_location,
-        u.top_location_purchases,
-        coalesce(c.categories, 0) as categories,
-        c.top_category,
-        c.top_category_purchases
-    from by_user as u
-    left join categories_of_user as c on c.user_id = u.user_id
+        buyers.bucket,
+        buyers.user_id,
+        buyers.purchases,
+        buyers.purchase_cents,
+        spenders.spend,
+        spenders.spend_recent,
+        spenders.spend_prior,
+        buyers.low_days,
+        buyers.high_days,
+        buyers.first_transaction_at,
+        buyers.last_transaction_at,
+        buyers.locations,
+        buyers.top_location,
+        buyers.top_location_purchases,
+        spenders.categories,
+        spenders.top_category,
+        spenders.top_category_purchases
+    from buyers
+    inner join spenders on spenders.user_id = buyers.user_id
 )
 
 select

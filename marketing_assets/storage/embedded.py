@@ -14,6 +14,8 @@ from pathlib import Path
 from marketing_assets.errors import DatabaseError
 
 _STOP_SECONDS = 30.0
+# What is read lies in the machine's own cache: handing it to worker processes only makes the app wait.
+_SETTINGS = "io_method = 'sync'\n"
 
 
 def start(data: Path) -> str:
@@ -38,8 +40,13 @@ def start(data: Path) -> str:
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
         _forget_stale(data)
+        configured = _configured(data)
         PostgresServer._instances.pop(data.resolve(), None)  # one that has ended since
         get_server(data, cleanup_mode=None)
+        if not configured and _configured(data):  # it has just been made
+            stop(data)
+            PostgresServer._instances.pop(data.resolve(), None)
+            get_server(data, cleanup_mode=None)
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
         raise DatabaseError(
             f"the embedded PostgreSQL does not start on {data}: {error}",
@@ -78,6 +85,17 @@ def stop(data: Path) -> bool:
 def is_running(data: Path) -> bool:
     """True where a server answers for `data`."""
     return _postmaster(data) is not None
+
+
+def _configured(data: Path) -> bool:
+    """See to it that the server on `data` has our settings at its next start; False if there is none yet."""
+    file = data / "postgresql.conf"
+    if not file.exists():
+        return False
+    if _SETTINGS not in file.read_text(encoding="utf-8"):
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(_SETTINGS)
+    return True
 
 
 def _postmaster(data: Path) -> list[str] | None:

@@ -21,6 +21,7 @@ from marketing_assets.engine.base import Engine, Row
 from marketing_assets.errors import DatabaseError
 from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, SEGMENT_SUMMARY, USER_FEATURES, USER_PATTERNS
 from marketing_assets.storage.lake import Lake
+from marketing_assets.storage.priority import on_one_core
 from marketing_assets.storage.repositories import campaigns as campaign_rows
 from marketing_assets.storage.repositories import nights
 from marketing_assets.storage.segments import empty_free_slot, export_segments, replace_segments
@@ -39,6 +40,7 @@ class Published:
     segments: int
 
 
+@on_one_core()
 def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one night by name
     lock: WriterLock,
     engine: Engine,

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from marketing_assets.errors import DatabaseError, WriterLockError
-from marketing_assets.storage.priority import give_way
+from marketing_assets.storage.priority import give_way, keep_to_one_core
 
 WRITER_LOCK = 0x6D61726B_00000002
 _QUEUE_FOR = text("set local lock_timeout = '500ms'")
@@ -118,6 +118,7 @@ class WriterLock:
         self.session.commit()
         with suppress(PermissionError):
             give_way(process)
+            keep_to_one_core(process)
 
     def pass_on(self) -> None:
         """Let a writer that waits go first, then take the lock again (between the days of a long run).

@@ -42,6 +42,8 @@ def test_a_server_is_started_once_found_again_and_stopped(home: Path) -> None:
     first = pid_of(host)
     assert embedded.start(data) == host
     assert pid_of(host) == first
+    with psycopg.connect(host=host, user="postgres", dbname="postgres") as connection:
+        assert connection.execute("show io_method").fetchall() == [("sync",)]
 
     urls = database.locate(Settings(_env_file=None, MARKETING_HOME=home))
     assert urls.product.endswith("/marketing?host=" + host.replace("/", "%2F"))

@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from marketing_assets.storage.priority import on_one_core
 
 GIVE_WAY = """
 import os
@@ -21,3 +24,18 @@ def test_a_run_gives_way_to_others_and_stays_behind_where_it_was_put(before: int
     code = GIVE_WAY.format(before=before)
     made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert int(made.stdout) == max(before, after)
+
+
+def test_a_block_keeps_every_thread_to_the_last_core_and_gives_the_cores_back() -> None:
+    cores = os.sched_getaffinity(0)
+    go_on, ended = threading.Event(), threading.Event()
+    other = threading.Thread(target=lambda: (go_on.wait(10), ended.set()))
+    other.start()
+    assert other.native_id is not None
+    try:
+        with on_one_core():
+            assert os.sched_getaffinity(0) == os.sched_getaffinity(other.native_id) == {max(cores)}
+        assert os.sched_getaffinity(0) == os.sched_getaffinity(other.native_id) == cores
+    finally:
+        go_on.set()
+        other.join()

@@ -62,7 +62,9 @@ def test_a_writer_lets_the_sessions_of_the_app_go_first(database_url: str, first
             "select pid from pg_stat_activity where application_name = 'run first'"
         ).fetchall()
         assert os.getpriority(os.PRIO_PROCESS, app.info.backend_pid) < 10
+        cores = os.sched_getaffinity(app.info.backend_pid)
     assert [os.getpriority(os.PRIO_PROCESS, process) for (process,) in found] == [10]
+    assert [os.sched_getaffinity(process) for (process,) in found] == [{max(cores)}]
     first.check()
 
 
