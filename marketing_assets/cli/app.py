@@ -88,13 +88,10 @@ def run(
     """Run one night, or a range of nights oldest first; missing days of the window are ingested first."""
     from marketing_assets.cli.nights import Nights
     from marketing_assets.cli.show import print_times
-    from marketing_assets.domain.days import days_between
 
     if (day is None) == (first is None and last is None) or (first is None) != (last is None):
         raise typer.BadParameter("give either --day D, or both --from D and --to D")
-    days = [day] if day is not None else days_between(first or date.min, last or date.min)
-    if not days:
-        raise typer.BadParameter(f"--from {first} lies after --to {last}")
+    days = [day] if day is not None else _range(first or date.min, last or date.min)
     progress = Progress("run")
     with progress.showing():
         runner = Nights(load_settings(), progress)
@@ -110,6 +107,37 @@ def run(
         finally:
             runner.close()
     print_times(out, runs[-3:])
+
+
+@app.command()
+def backfill(
+    first: Annotated[date, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD")],
+    last: Annotated[date, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what is there already, from the source on.")
+    ] = False,
+) -> None:
+    """Make transactions, features and patterns of a range of days, what is missing of them; decide nothing."""
+    from marketing_assets.cli.backfill import backfill as backfilled
+    from marketing_assets.cli.nights import Nights
+
+    days = _range(first, last)
+    progress = Progress("backfill")
+    with progress.showing():
+        runner = Nights(load_settings(), progress)
+        try:
+            done = False
+            for piece, report in backfilled(runner, days, again=again):
+                done = True
+                took = sum(step.seconds for step in report.steps)
+                out.print(
+                    f"{piece.what} of {piece.days[0]} to {piece.days[-1]} ({len(piece.days)} days): "
+                    f"{took:.1f} s in its steps, run {report.run_id[:8]}"
+                )
+        finally:
+            runner.close()
+    everything = f"Features and patterns of {first} to {last} are there"
+    out.print(f"{everything}." if done else f"{everything} already; --again makes them anew.")
 
 
 @app.command()
@@ -136,6 +164,18 @@ def status(
         sys.stdout.write(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     else:
         print_status(out, found)
+
+
+@app.command("sql")
+def sql_command(
+    statement: Annotated[str, typer.Argument(help="Select statements over files of the lake.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows of each are shown.")] = 100,
+) -> None:
+    """Run SQL that reads the lake's files, such as what a failed check shows, and print the rows."""
+    from marketing_assets.cli.query import print_rows, rows_of
+
+    for found in rows_of(load_settings(), statement, rows):
+        print_rows(out, found, rows)
 
 
 @db_app.command("upgrade")
@@ -169,6 +209,15 @@ def db_stop() -> None:
     settings = load_settings()
     stopped = embedded.stop(settings.embedded_database)
     out.print("PostgreSQL stopped." if stopped else "No embedded PostgreSQL is running here.")
+
+
+def _range(first: date, last: date) -> list[date]:
+    from marketing_assets.domain.days import days_between
+
+    days = days_between(first, last)
+    if not days:
+        raise typer.BadParameter(f"--from {first} lies after --to {last}")
+    return days
 
 
 def _demo_settings(source: str | None, users: int | None) -> Settings:

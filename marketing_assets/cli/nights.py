@@ -61,7 +61,7 @@ class Nights:
             RunFailedError: a run failed; the nights after it are not run.
             NightError: a day lies outside the lake, or nights were decided on top of those to rebuild.
         """
-        self._refuse_outside(days)
+        self.refuse_outside(days)
         if rebuild:
             self._refuse_below_decided(days)
         tags = {"trigger": trigger, REBUILD_TAG: str(rebuild).lower()}
@@ -88,6 +88,18 @@ class Nights:
                 remedy=f"rebuild up to it: marketing run --from {days[0]} --to {newest} --rebuild",
             )
 
+    def run_range(
+        self, job: str, days: Sequence[date], tags: dict[str, str], assets: Sequence[str] | None = None
+    ) -> RunReport:
+        """Run a job (or of its assets those named) on all of `days`, which follow each other, as one run.
+
+        Raises:
+            RunFailedError: it failed.
+        """
+        report = self._runner.run_range(job, days[0], days[-1], tags, assets)
+        _refuse_failed(report, f"the run of {days[0]} to {days[-1]}")
+        return report
+
     def _night(self, day: date, tags: dict[str, str]) -> NightRun:
         self._progress.retitle(f"night of {day}")
         ingest = self._ingest_missing(day, tags)
@@ -109,7 +121,12 @@ class Nights:
         _refuse_failed(report, f"ingesting {missing[0]} to {missing[-1]}")
         return report
 
-    def _refuse_outside(self, days: Sequence[date]) -> None:
+    def refuse_outside(self, days: Sequence[date]) -> None:
+        """Make sure that the days can be processed at all.
+
+        Raises:
+            NightError: one lies before the lake's first day, or is not over yet.
+        """
         if days[0] < self.record.start_date:
             first = days[0] - timedelta(days=self.settings.window_days)
             raise NightError(

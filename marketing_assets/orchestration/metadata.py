@@ -109,24 +109,28 @@ def add_metadata(context: dg.AssetExecutionContext, asset: str, day: str, metada
 
 @contextmanager
 def named_failures() -> Iterator[None]:
-    """Turn an error with a remedy into a Dagster failure that shows both, and is never retried."""
+    """Turn an error with a remedy into a Dagster failure that shows both, tried again where that can help."""
+    import psycopg
     from sqlalchemy.exc import DBAPIError
+
+    from marketing_assets.storage.database import is_transient
 
     try:
         yield
     except MarketingError as error:
         raise _failure(error) from error
-    except DBAPIError as error:
+    except (DBAPIError, psycopg.Error) as error:
         lost = DatabaseError(
             f"PostgreSQL was lost or refused: {' '.join(str(error).split())[:500]}",
             remedy="see that the database is up, then run the day again; nothing is half done",
+            transient=is_transient(error),
         )
         raise _failure(lost) from error
 
 
 def _failure(error: MarketingError) -> dg.Failure:
     metadata: Metadata = {"error": error.message, "remedy": error.remedy}
-    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=error.transient)
 
 
 class Stopwatch:

@@ -5,6 +5,12 @@ from datetime import date, timedelta
 import dagster as dg
 
 from marketing_assets.engine.base import sql
+from marketing_assets.orchestration.attempts import RETRIES, attempt, refuse_overtaken
+from marketing_assets.orchestration.checks.campaign_targets import (
+    arms_as_configured,
+    reasons_true,
+    target_check_specs,
+)
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.metadata import (
     Metadata,
@@ -12,7 +18,6 @@ from marketing_assets.orchestration.metadata import (
     Stopwatch,
     dataset_spec,
     markdown_table,
-    named_failures,
     partition_metadata,
 )
 from marketing_assets.orchestration.platform import Platform
@@ -64,14 +69,20 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 partitions=partitions,
             ),
         ],
-        check_specs=[*dataset_check_specs(CAMPAIGN_TARGETS), *dataset_check_specs(TARGETING_DECISIONS)],
+        check_specs=[
+            *dataset_check_specs(CAMPAIGN_TARGETS),
+            *dataset_check_specs(TARGETING_DECISIONS),
+            *target_check_specs(),
+        ],
+        retry_policy=RETRIES,
     )
     def campaign_targets_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Results:
         watch = Stopwatch()
         day = date.fromisoformat(context.partition_key)
-        with named_failures():
+        with attempt(context, platform):
+            refuse_overtaken(platform, day)
             decide_targets(platform, day)
             targets = platform.lake.write(platform.engine, CAMPAIGN_TARGETS, day, "night_targets")
             decisions = platform.lake.write(platform.engine, TARGETING_DECISIONS, day, "decision_log")
@@ -79,6 +90,8 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             checked = [
                 *check_dataset(platform, CAMPAIGN_TARGETS, [day], exempt="kept_targets"),
                 *check_dataset(platform, TARGETING_DECISIONS, [day], exempt="kept_targets"),
+                reasons_true(platform, day, exempt="kept_targets"),
+                arms_as_configured(platform, day),
             ]
             platform.engine.drop(*_RELATIONS)
             yield dg.MaterializeResult(

@@ -13,14 +13,15 @@ import dagster as dg
 from marketing_assets.domain.days import start_of
 from marketing_assets.domain.nights import standing
 from marketing_assets.engine.base import Value
-from marketing_assets.orchestration.checks.datasets import check_dataset, checks_not_run, dataset_check_specs
+from marketing_assets.orchestration.attempts import RETRIES, attempt
+from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.checks.results import checks_not_run
 from marketing_assets.orchestration.metadata import (
     Metadata,
     Results,
     Stopwatch,
     dataset_spec,
     markdown_table,
-    named_failures,
     partition_metadata,
 )
 from marketing_assets.orchestration.platform import Platform
@@ -45,13 +46,15 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         name=CAMPAIGNS.name,
         specs=[spec.replace_attributes(skippable=True)],
         check_specs=dataset_check_specs(CAMPAIGNS),
+        retry_policy=RETRIES,
     )
     def campaigns_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
         watch = Stopwatch()
         day = date.fromisoformat(context.partition_key)
-        with named_failures():
+        with attempt(context, platform):
             if not _is_decided_now(context, platform, day):
-                yield from checks_not_run(CAMPAIGNS)
+                note = "the night was not decided, nothing was written"
+                yield from checks_not_run(dataset_check_specs(CAMPAIGNS), note)
                 return
             decisions = _decide(platform, day)
             _register(platform, decisions)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.engine.base import Row
-from marketing_assets.orchestration.metadata import OWNERS, Results, Stopwatch, named_failures
+from marketing_assets.orchestration.attempts import RETRIES, attempt, refuse_overtaken
+from marketing_assets.orchestration.metadata import OWNERS, Results, Stopwatch
 from marketing_assets.orchestration.platform import Platform
 from marketing_assets.storage.datasets import (
     CAMPAIGN_TARGETS,
@@ -42,6 +43,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         partitions_def=partitions,
         group_name="publishing",
         kinds={"postgres"},
+        retry_policy=RETRIES,
         owners=OWNERS,
         tags={"pii": ""},
         description="Campaigns, targets, segments and their summary in PostgreSQL, as the app reads them. "
@@ -55,7 +57,8 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
         watch = Stopwatch()
         day = date.fromisoformat(context.partition_key)
-        with named_failures():
+        with attempt(context, platform):
+            refuse_overtaken(platform, day)
             published = publish_night(
                 platform.writer,
                 platform.engine,

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.errors import RejectedShareError
+from marketing_assets.orchestration.attempts import RETRIES, attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.transactions import (
     day_not_empty,
     rejected_share,
     transaction_check_specs,
+    volume,
 )
 from marketing_assets.orchestration.metadata import (
     Results,
@@ -17,7 +19,6 @@ from marketing_assets.orchestration.metadata import (
     add_metadata,
     dataset_spec,
     markdown_table,
-    named_failures,
     partition_days,
     partition_metadata,
 )
@@ -55,6 +56,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             *transaction_check_specs(),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRIES,
     )
     def ingest_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
         from marketing_assets.sources.ingest import ingest
@@ -65,7 +67,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
 
         watch = Stopwatch()
         days = partition_days(context)
-        with named_failures():
+        with attempt(context, platform):
             try:
                 ingested = ingest(
                     platform.engine,
@@ -77,7 +79,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                     between_spans,
                 )
             except RejectedShareError as error:
-                yield rejected_share([], settings.max_rejected, error)
+                yield rejected_share(platform, [], error)
                 raise
             requested = [day for day in ingested if day.requested]
             for day in requested:
@@ -85,8 +87,9 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             _log_read_again(context, ingested)
             yield dg.MaterializeResult(asset_key=TRANSACTIONS.name)
             yield dg.MaterializeResult(asset_key=REJECTED_TRANSACTIONS.name)
-            yield rejected_share(requested, settings.max_rejected, None)
-            yield day_not_empty(requested)
+            yield rejected_share(platform, requested, None)
+            yield day_not_empty(platform, requested)
+            yield volume(platform, days)
             yield from check_dataset(platform, TRANSACTIONS, days)
             yield from check_dataset(platform, REJECTED_TRANSACTIONS, days)
 

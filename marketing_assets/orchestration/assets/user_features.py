@@ -6,13 +6,14 @@ from itertools import pairwise
 import dagster as dg
 
 from marketing_assets.engine.base import Value, sql
+from marketing_assets.orchestration.attempts import RETRIES, attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.checks.user_features import USERS, users_like_the_day_before
 from marketing_assets.orchestration.metadata import (
     Results,
     Stopwatch,
     add_metadata,
     dataset_spec,
-    named_failures,
     partition_days,
     partition_metadata,
 )
@@ -39,14 +40,15 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
     @dg.multi_asset(
         name=USER_FEATURES.name,
         specs=[spec],
-        check_specs=dataset_check_specs(USER_FEATURES),
+        check_specs=[*dataset_check_specs(USER_FEATURES), USERS],
         backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRIES,
     )
     def user_features_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Results:
         days = partition_days(context)
-        with named_failures():
+        with attempt(context, platform):
             for day in days:
                 watch = Stopwatch()
                 compute_features(platform, day)
@@ -62,6 +64,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             platform.engine.drop("computed_features", "window_transactions")
             yield dg.MaterializeResult(asset_key=USER_FEATURES.name)
             yield from check_dataset(platform, USER_FEATURES, days)
+            yield users_like_the_day_before(platform, days)
 
     return user_features_step
 

@@ -5,14 +5,15 @@ from datetime import date
 import dagster as dg
 
 from marketing_assets.engine.base import sql
+from marketing_assets.orchestration.attempts import RETRIES, attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.checks.user_patterns import SHARES, shares_like_the_day_before
 from marketing_assets.orchestration.metadata import (
     Results,
     Stopwatch,
     add_metadata,
     dataset_spec,
     markdown_table,
-    named_failures,
     partition_days,
     partition_metadata,
 )
@@ -44,14 +45,15 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 partitions=partitions,
             ),
         ],
-        check_specs=[*dataset_check_specs(USER_PATTERNS), *dataset_check_specs(SEGMENT_SUMMARY)],
+        check_specs=[*dataset_check_specs(USER_PATTERNS), *dataset_check_specs(SEGMENT_SUMMARY), SHARES],
         backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRIES,
     )
     def user_patterns_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Results:
         days = partition_days(context)
-        with named_failures():
+        with attempt(context, platform):
             for day in days:
                 _compute_day(context, platform, day)
                 if day != days[-1]:
@@ -60,6 +62,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(asset_key=SEGMENT_SUMMARY.name)
             yield from check_dataset(platform, USER_PATTERNS, days)
             yield from check_dataset(platform, SEGMENT_SUMMARY, days)
+            yield shares_like_the_day_before(platform, days)
 
     return user_patterns_step
 
