@@ -117,7 +117,7 @@ def backfill(
         bool, typer.Option("--again", help="Also what is there already, from the source on.")
     ] = False,
 ) -> None:
-    """Make transactions, features and patterns of a range of days, what is missing of them; decide nothing."""
+    """Make transactions, features and patterns of a range of days where they are missing; decide nothing."""
     from marketing_assets.cli.backfill import backfill as backfilled
     from marketing_assets.cli.nights import Nights
 

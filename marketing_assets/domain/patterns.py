@@ -72,7 +72,10 @@ def _reason_meets(condition: Condition, reason: "exp.Expr", relation: str) -> "e
         exp.Literal.string(f"$.{condition.feature}"),
         dialect="duckdb",
     )
-    value: exp.Expr = exp.TryCast(this=printed, to=exp.DataType.build(_TYPES[kind], dialect="duckdb"))
+    # Text that is no JSON at all must be untrue, and must not end the query with an error that quotes it.
+    value: exp.Expr = exp.TryCast(
+        this=exp.Try(this=printed), to=exp.DataType.build(_TYPES[kind], dialect="duckdb")
+    )
     rounded = kind == "ratio"
     if condition.operator == "top_percent":
         threshold: exp.Expr = _top_threshold(condition.feature, condition.value, relation).subquery()
