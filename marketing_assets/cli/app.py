@@ -84,8 +84,14 @@ def run(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Decide the nights again, each at its own time.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Of a range also the nights that need not run again.")
+    ] = False,
 ) -> None:
-    """Run one night, or a range of nights oldest first; missing days of the window are ingested first."""
+    """Run one night, or a range of nights oldest first; missing days of the window are ingested first.
+
+    Of a range, nights that stay as they were decided are left out, and an interrupted one goes on.
+    """
     from marketing_assets.cli.nights import Nights
     from marketing_assets.cli.show import print_times
 
@@ -96,17 +102,20 @@ def run(
     with progress.showing():
         runner = Nights(load_settings(), progress)
         try:
-            runs = _run(
-                runner,
-                days,
-                trigger="rebuild" if rebuild else "command",
-                simulate=rebuild,
-                rebuild=rebuild,
+            left = days if again or day is not None else runner.left_of(days, rebuild=rebuild)
+            if len(left) < len(days):
+                out.print(f"{len(days) - len(left)} of {len(days)} nights need not run again (--again: all).")
+            trigger = "rebuild" if rebuild else "command"
+            runs = (
+                _run(runner, left, trigger=trigger, simulate=rebuild, rebuild=rebuild, asked=days)
+                if left
+                else []
             )
             _print_night(runner, days[-1])
         finally:
             runner.close()
-    print_times(out, runs[-3:])
+    if runs:
+        print_times(out, runs[-3:])
 
 
 @app.command()
@@ -243,13 +252,19 @@ def _demo_settings(source: str | None, users: int | None) -> Settings:
 
 
 def _run(
-    runner: "Nights", days: list[date], *, trigger: str, simulate: bool, rebuild: bool = False
+    runner: "Nights",
+    days: list[date],
+    *,
+    trigger: str,
+    simulate: bool,
+    rebuild: bool = False,
+    asked: list[date] | None = None,
 ) -> "list[NightRun]":
     from marketing_assets.cli.report import night_report
     from marketing_assets.cli.show import summary
 
     runs = []
-    for done in runner.run(days, trigger=trigger, simulate=simulate, rebuild=rebuild):
+    for done in runner.run(days, trigger=trigger, simulate=simulate, rebuild=rebuild, asked=asked):
         runs.append(done)
         report = night_report(runner.settings, runner.database, done.day)
         took = sum(step.seconds for each in (done.ingest, done.night) if each for step in each.steps)
