@@ -33,21 +33,54 @@ def dataset_spec(
     *,
     group: str,
     description: str,
+    rule: str,
+    readers: str,
     deps: Sequence[dg.AssetDep],
     partitions: dg.PartitionsDefinition,
+    freshness: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetSpec:
-    """The spec of an asset that is one dataset of the lake."""
+    """The spec of an asset that is one dataset of the lake.
+
+    `rule` says by what it is computed, `readers` who uses it.
+    """
     personal = any(column.personal for column in dataset.columns)
     return dg.AssetSpec(
         dataset.name,
         deps=deps,
-        description=f"{description}\n\nGrain: {dataset.grain}. Unique by {', '.join(dataset.key)}.",
+        description=described(
+            description,
+            grain=f"{dataset.grain}. Unique by {', '.join(dataset.key)}",
+            source=", ".join(f"`{dep.asset_key.to_user_string()}`" for dep in deps),
+            rule=rule,
+            readers=readers,
+        ),
+        freshness_policy=freshness,
         metadata={"dagster/column_schema": table_schema(dataset)},
         group_name=group,
         owners=OWNERS,
         kinds=LAKE_KINDS,
         tags={"pii": ""} if personal else {},
         partitions_def=partitions,
+    )
+
+
+def described(what: str, *, grain: str, source: str, rule: str, readers: str) -> str:
+    """A description as every asset has it: what it is, then what one asks next, a paragraph each."""
+    asked = {"Grain": grain, "Source": source, "Rule": rule, "Read by": readers}
+    return "\n\n".join([what, *(f"{name}: {answer}." for name, answer in asked.items())])
+
+
+def column_lineage(dataset: Dataset) -> dg.TableColumnLineage:
+    """What each column is computed from, where it is computed from columns of other assets."""
+    return dg.TableColumnLineage(
+        {
+            column.name: [
+                dg.TableColumnDep(dg.AssetKey(asset), name)
+                for asset, _, name in (origin.partition(".") for origin in column.made_of)
+            ]
+            for column in dataset.columns
+            if column.made_of
+        }
     )
 
 

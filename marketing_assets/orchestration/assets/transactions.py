@@ -18,6 +18,7 @@ from marketing_assets.orchestration.metadata import (
     Stopwatch,
     add_metadata,
     dataset_spec,
+    described,
     markdown_table,
     partition_days,
     partition_metadata,
@@ -36,7 +37,13 @@ def build_source(settings: Settings) -> dg.AssetSpec:
     """The source itself, so that the lineage begins where the data does."""
     return dg.AssetSpec(
         SOURCE,
-        description=f"The transactions as the source `{settings.source}` has them. Read, never written.",
+        description=described(
+            f"The transactions as the source `{settings.source}` has them. Read, never written.",
+            grain="one row of the source",
+            source="outside: the files or database that MARKETING_SOURCE names",
+            rule="none of ours; columns are named by the file of MARKETING_SOURCE_MAPPING",
+            readers="the ingest, a day at a time",
+        ),
         group_name="ingest",
         kinds={"postgres" if settings.source == "postgres" else "parquet"},
         owners=["team:data-platform"],
@@ -103,15 +110,19 @@ def _specs(partitions: dg.PartitionsDefinition) -> list[dg.AssetSpec]:
             TRANSACTIONS,
             group="ingest",
             description="The day's transactions that everything else is computed from: each id once, "
-            "amounts rounded half-up, refunds negative. Rules: SEMANTICS, Transactions.",
+            "amounts rounded half-up, refunds negative.",
+            rule="a row is kept once an id, the newest of conflicting ones; rows without id, time or a sound "
+            "amount are rejected",
+            readers="`user_features`, the 90 days that end with the day",
             deps=source,
             partitions=partitions,
         ),
         dataset_spec(
             REJECTED_TRANSACTIONS,
             group="ingest",
-            description="Source rows that could not be kept, as they were read, each with its reason. "
-            "Read by people: nothing is dropped without a trace.",
+            description="Source rows that could not be kept, as they were read, each with its reason.",
+            rule="nothing is dropped without a trace; what `transactions` does not keep stands here",
+            readers="people, when a day has many",
             deps=source,
             partitions=partitions,
         ),
@@ -140,7 +151,12 @@ def _describe(context: dg.AssetExecutionContext, day: "IngestedDay", seconds: fl
         REJECTED_TRANSACTIONS.name,
         day.day.isoformat(),
         partition_metadata(
-            day.rejected_transactions, rejected=day.rejected, undated=day.undated, by_reason=reasons
+            day.rejected_transactions,
+            read=day.read,
+            rejected=day.rejected,
+            undated=day.undated,
+            by_reason=reasons,
+            seconds=round(seconds, 3),
         ),
     )
 

@@ -9,10 +9,12 @@ from marketing_assets.engine.base import Value, sql
 from marketing_assets.orchestration.attempts import RETRIES, attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.user_features import USERS, users_like_the_day_before
+from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import (
     Results,
     Stopwatch,
     add_metadata,
+    column_lineage,
     dataset_spec,
     partition_days,
     partition_metadata,
@@ -32,7 +34,11 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         USER_FEATURES,
         group="behaviour",
         description=f"Every active user's behaviour over the {settings.window_days} days that end with the "
-        "day. Rules: SEMANTICS, User features. Read by patterns, targeting and the app's segments.",
+        "day.",
+        rule="purchases are counted, refunds lower the spend; the top location and category are those of "
+        "most purchases, then of more spend, then by name",
+        readers="`user_patterns`, `campaign_targets` and, through `published_night`, the app",
+        freshness=published_every_night(settings),
         deps=[dg.AssetDep(TRANSACTIONS.name, partition_mapping=window_mapping(settings))],
         partitions=partitions,
     )
@@ -62,7 +68,8 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                 if day != days[-1]:
                     platform.writer.pass_on()
             platform.engine.drop("computed_features", "window_transactions")
-            yield dg.MaterializeResult(asset_key=USER_FEATURES.name)
+            lineage = {"dagster/column_lineage": column_lineage(USER_FEATURES)}
+            yield dg.MaterializeResult(asset_key=USER_FEATURES.name, metadata=lineage)
             yield from check_dataset(platform, USER_FEATURES, days)
             yield users_like_the_day_before(platform, days)
 
