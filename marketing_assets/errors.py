@@ -4,14 +4,21 @@ One hierarchy, so that the command, the Dagster run and the tests show the same 
 wrong, where, and what to do. Nothing here knows how an error is displayed.
 """
 
+from datetime import date
+
 
 class MarketingError(Exception):
-    """An error with a remedy. `str()` gives both, as one line each."""
+    """An error with a remedy. `str()` gives both, as one line each.
 
-    def __init__(self, message: str, *, remedy: str) -> None:
+    `transient`: trying again in a moment can help, because what failed was a connection or a server and
+    not what was asked of it. Bad data and wrong settings are never transient.
+    """
+
+    def __init__(self, message: str, *, remedy: str, transient: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.transient = transient
 
     def __str__(self) -> str:
         return f"{self.message}\n  What to do: {self.remedy}"
@@ -30,7 +37,15 @@ class SourceError(MarketingError):
 
 
 class RejectedShareError(MarketingError):
-    """Too many of a day's source rows had to be rejected; the day was not ingested."""
+    """Too many of a day's source rows had to be rejected; the day was not ingested.
+
+    `day` is the first such day, `share` its rejected rows / rows read.
+    """
+
+    def __init__(self, message: str, *, remedy: str, day: date, share: float) -> None:
+        super().__init__(message, remedy=remedy)
+        self.day = day
+        self.share = share
 
 
 class LakeError(MarketingError):
@@ -51,6 +66,10 @@ class WriterLockError(MarketingError):
 
 class NightError(MarketingError):
     """A night cannot be decided: its day is not over, or it was decided in another order."""
+
+
+class QueryError(MarketingError):
+    """A statement given to `marketing sql` cannot be run."""
 
 
 class RunFailedError(MarketingError):

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
         "UTC", validation_alias="MARKETING_TIMEZONE"
     )
+    deadline_hours: int = Field(3, ge=1, le=12, validation_alias="MARKETING_DEADLINE_HOURS")
     start_date: date | None = Field(None, validation_alias="MARKETING_START_DATE")
     database_url: PostgresUrl | None = Field(None, validation_alias="MARKETING_DATABASE_URL", repr=False)
     dagster_database_url: PostgresUrl | None = Field(

@@ -84,32 +84,69 @@ def run(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Decide the nights again, each at its own time.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Of a range also the nights that need not run again.")
+    ] = False,
 ) -> None:
-    """Run one night, or a range of nights oldest first; missing days of the window are ingested first."""
+    """Run one night, or a range of nights oldest first; missing days of the window are ingested first.
+
+    Of a range, nights that stay as they were decided are left out, and an interrupted one goes on.
+    """
     from marketing_assets.cli.nights import Nights
     from marketing_assets.cli.show import print_times
-    from marketing_assets.domain.days import days_between
 
     if (day is None) == (first is None and last is None) or (first is None) != (last is None):
         raise typer.BadParameter("give either --day D, or both --from D and --to D")
-    days = [day] if day is not None else days_between(first or date.min, last or date.min)
-    if not days:
-        raise typer.BadParameter(f"--from {first} lies after --to {last}")
+    days = [day] if day is not None else _range(first or date.min, last or date.min)
     progress = Progress("run")
     with progress.showing():
         runner = Nights(load_settings(), progress)
         try:
-            runs = _run(
-                runner,
-                days,
-                trigger="rebuild" if rebuild else "command",
-                simulate=rebuild,
-                rebuild=rebuild,
+            left = days if again or day is not None else runner.left_of(days, rebuild=rebuild)
+            if len(left) < len(days):
+                out.print(f"{len(days) - len(left)} of {len(days)} nights need not run again (--again: all).")
+            trigger = "rebuild" if rebuild else "command"
+            runs = (
+                _run(runner, left, trigger=trigger, simulate=rebuild, rebuild=rebuild, asked=days)
+                if left
+                else []
             )
             _print_night(runner, days[-1])
         finally:
             runner.close()
-    print_times(out, runs[-3:])
+    if runs:
+        print_times(out, runs[-3:])
+
+
+@app.command()
+def backfill(
+    first: Annotated[date, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD")],
+    last: Annotated[date, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what is there already, from the source on.")
+    ] = False,
+) -> None:
+    """Make transactions, features and patterns of a range of days where they are missing; decide nothing."""
+    from marketing_assets.cli.backfill import backfill as backfilled
+    from marketing_assets.cli.nights import Nights
+
+    days = _range(first, last)
+    progress = Progress("backfill")
+    with progress.showing():
+        runner = Nights(load_settings(), progress)
+        try:
+            done = False
+            for piece, report in backfilled(runner, days, again=again):
+                done = True
+                took = sum(step.seconds for step in report.steps)
+                out.print(
+                    f"{piece.what} of {piece.days[0]} to {piece.days[-1]} ({len(piece.days)} days): "
+                    f"{took:.1f} s in its steps, run {report.run_id[:8]}"
+                )
+        finally:
+            runner.close()
+    everything = f"Features and patterns of {first} to {last} are there"
+    out.print(f"{everything}." if done else f"{everything} already; --again makes them anew.")
 
 
 @app.command()
@@ -136,6 +173,18 @@ def status(
         sys.stdout.write(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     else:
         print_status(out, found)
+
+
+@app.command("sql")
+def sql_command(
+    statement: Annotated[str, typer.Argument(help="Select statements over files of the lake.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows of each are shown.")] = 100,
+) -> None:
+    """Run SQL that reads the lake's files, such as what a failed check shows, and print the rows."""
+    from marketing_assets.cli.query import print_rows, rows_of
+
+    for found in rows_of(load_settings(), statement, rows):
+        print_rows(out, found, rows)
 
 
 @db_app.command("upgrade")
@@ -171,6 +220,15 @@ def db_stop() -> None:
     out.print("PostgreSQL stopped." if stopped else "No embedded PostgreSQL is running here.")
 
 
+def _range(first: date, last: date) -> list[date]:
+    from marketing_assets.domain.days import days_between
+
+    days = days_between(first, last)
+    if not days:
+        raise typer.BadParameter(f"--from {first} lies after --to {last}")
+    return days
+
+
 def _demo_settings(source: str | None, users: int | None) -> Settings:
     if users is not None and source != "simulated":
         raise typer.BadParameter("--users needs --source simulated; other sources have the users they have")
@@ -194,13 +252,19 @@ def _demo_settings(source: str | None, users: int | None) -> Settings:
 
 
 def _run(
-    runner: "Nights", days: list[date], *, trigger: str, simulate: bool, rebuild: bool = False
+    runner: "Nights",
+    days: list[date],
+    *,
+    trigger: str,
+    simulate: bool,
+    rebuild: bool = False,
+    asked: list[date] | None = None,
 ) -> "list[NightRun]":
     from marketing_assets.cli.report import night_report
     from marketing_assets.cli.show import summary
 
     runs = []
-    for done in runner.run(days, trigger=trigger, simulate=simulate, rebuild=rebuild):
+    for done in runner.run(days, trigger=trigger, simulate=simulate, rebuild=rebuild, asked=asked):
         runs.append(done)
         report = night_report(runner.settings, runner.database, done.day)
         took = sum(step.seconds for each in (done.ingest, done.night) if each for step in each.steps)

@@ -15,10 +15,13 @@ from marketing_assets.orchestration.running import Runner, RunReport
 from marketing_assets.policy.load import load_policy
 from marketing_assets.settings import Settings
 from marketing_assets.storage import clock, database
-from marketing_assets.storage.datasets import TRANSACTIONS
+from marketing_assets.storage.datasets import SEGMENT_SUMMARY, TRANSACTIONS
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.lake_record import LakeRecord, ensure_record
 from marketing_assets.storage.repositories import nights
+
+RANGE_TAG = "marketing/range"
+"""Tag of a run that is one night of a range: its first and last day, as the command was given them."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,17 @@ class Nights:
         self._runner.close()
 
     def run(
-        self, days: Sequence[date], *, trigger: str, simulate: bool, rebuild: bool = False
+        self,
+        days: Sequence[date],
+        *,
+        trigger: str,
+        simulate: bool,
+        rebuild: bool = False,
+        asked: Sequence[date] | None = None,
     ) -> Iterator[NightRun]:
         """Run the nights of `days`, oldest first; where `simulate`, each at its own night's time.
 
+        `asked` are the days of the command where `days` are only what is left of them (`left_of`).
         Where `rebuild`, each is decided again, and replaces in the transaction that publishes it what it
         and the nights after it had published; until then the app reads the old nights.
 
@@ -61,15 +71,50 @@ class Nights:
             RunFailedError: a run failed; the nights after it are not run.
             NightError: a day lies outside the lake, or nights were decided on top of those to rebuild.
         """
-        self._refuse_outside(days)
+        self.refuse_outside(days)
         if rebuild:
             self._refuse_below_decided(days)
-        tags = {"trigger": trigger, REBUILD_TAG: str(rebuild).lower()}
+        tags = {"trigger": trigger, REBUILD_TAG: str(rebuild).lower(), RANGE_TAG: _range_named(asked or days)}
         with self._clock(simulate, trigger) as simulated:
             for day in days:
                 if simulated is not None:
                     simulated.set(night_time(day, self.settings))
                 yield self._night(day, tags)
+
+    def left_of(self, days: Sequence[date], *, rebuild: bool = False) -> list[date]:
+        """Those of `days` that an interrupted command has still to run.
+
+        A night that stays as it was decided, and whose partitions are there, need not run again. A rebuild
+        goes on after the nights that the same rebuild had published when it was interrupted; one that had
+        reached its end begins again.
+
+        Raises:
+            NightError: a day lies outside the lake or is not over.
+        """
+        self.refuse_outside(days)
+        with self.database.connect() as connection:
+            rows = {day: nights.night(connection, day) for day in days}
+            newest = nights.newest_decided(connection)
+        if rebuild:
+            made = [day for day, row in rows.items() if row is not None and self._rebuilt(row, days)]
+            interrupted = made == list(days[: len(made)]) and len(made) < len(days)
+            return list(days[len(made) :]) if interrupted else list(days)
+        lake = Lake(self.settings.lake)
+        stays = {
+            day
+            for day, row in rows.items()
+            if row is not None
+            and row.status == "published"
+            and newest is not None
+            and day < newest
+            and all(lake.path(dataset, day).exists() for dataset in (TRANSACTIONS, SEGMENT_SUMMARY))
+        }
+        return [day for day in days if day not in stays]
+
+    def _rebuilt(self, row: nights.Night, days: Sequence[date]) -> bool:
+        run = self._runner.instance.get_run_by_id(row.run_id)
+        tags = {} if run is None else run.tags
+        return tags.get(REBUILD_TAG) == "true" and tags.get(RANGE_TAG) == _range_named(days)
 
     @contextmanager
     def _clock(self, simulate: bool, trigger: str) -> Iterator[clock.SimulatedClock | None]:
@@ -87,6 +132,18 @@ class Nights:
                 f"nights after {days[-1]} are decided already, the newest is {newest}",
                 remedy=f"rebuild up to it: marketing run --from {days[0]} --to {newest} --rebuild",
             )
+
+    def run_range(
+        self, job: str, days: Sequence[date], tags: dict[str, str], assets: Sequence[str] | None = None
+    ) -> RunReport:
+        """Run a job (or of its assets those named) on all of `days`, which follow each other, as one run.
+
+        Raises:
+            RunFailedError: it failed.
+        """
+        report = self._runner.run_range(job, days[0], days[-1], tags, assets)
+        _refuse_failed(report, f"the run of {days[0]} to {days[-1]}")
+        return report
 
     def _night(self, day: date, tags: dict[str, str]) -> NightRun:
         self._progress.retitle(f"night of {day}")
@@ -109,7 +166,12 @@ class Nights:
         _refuse_failed(report, f"ingesting {missing[0]} to {missing[-1]}")
         return report
 
-    def _refuse_outside(self, days: Sequence[date]) -> None:
+    def refuse_outside(self, days: Sequence[date]) -> None:
+        """Make sure that the days can be processed at all.
+
+        Raises:
+            NightError: one lies before the lake's first day, or is not over yet.
+        """
         if days[0] < self.record.start_date:
             first = days[0] - timedelta(days=self.settings.window_days)
             raise NightError(
@@ -133,6 +195,10 @@ def night_time(day: date, settings: Settings) -> datetime:
 
 def _local(day: date, at: time, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, at, zone)
+
+
+def _range_named(days: Sequence[date]) -> str:
+    return f"{days[0]} to {days[-1]}"
 
 
 def _refuse_failed(report: RunReport, what: str) -> None:

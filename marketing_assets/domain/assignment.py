@@ -5,10 +5,15 @@ at any time. Which salt and which share apply is the caller's part.
 """
 
 import hashlib
+import math
 from decimal import Decimal
 from fractions import Fraction
+from statistics import NormalDist
 
 _BUCKETS = 2**32
+_LARGE_VARIANCE = 1000
+CERTAIN = 99.0
+"""Standard deviations that stand for a deviation which chance cannot explain at all."""
 
 
 def bucket_digits(salt: str, user_id: str) -> str:
@@ -41,3 +46,28 @@ def held_out(salt: str, user_id: str, share: Decimal) -> bool:
     if share in (0, 1):
         return share == 1
     return bucket_digits(salt, user_id) < share_digits(share)
+
+
+def deviation(targets: int, control: int, share: Decimal) -> float:
+    """How far `control` of `targets` lies from its share, in standard deviations; negative = too few.
+
+    From the exact binomial tail while the normal curve is a poor likeness of it (variance below
+    `_LARGE_VARIANCE`): of a handful of targets one in control is no surprise. `CERTAIN` where a share of 0 or
+    1 leaves nothing to chance and was not kept.
+    """
+    expected, variance = targets * float(share), targets * float(share) * (1 - float(share))
+    if variance == 0:
+        return 0.0 if control == expected else math.copysign(CERTAIN, control - expected)
+    plain = (control - expected) / math.sqrt(variance)
+    if variance > _LARGE_VARIANCE:
+        return plain
+    tail = range(control, targets + 1) if control > expected else range(control + 1)
+    probability = math.fsum(math.exp(_log_probability(targets, each, float(share))) for each in tail)
+    if not 0 < probability < 0.5:  # noqa: PLR2004 - at the median or nearer: no deviation
+        return 0.0 if probability else plain
+    return math.copysign(NormalDist().inv_cdf(probability), plain)
+
+
+def _log_probability(targets: int, control: int, share: float) -> float:
+    ways = math.lgamma(targets + 1) - math.lgamma(control + 1) - math.lgamma(targets - control + 1)
+    return ways + control * math.log(share) + (targets - control) * math.log1p(-share)

@@ -11,7 +11,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from marketing_assets.policy.model import Pattern
-from marketing_assets.policy.rules import KINDS, Condition, Kind, Rule
+from marketing_assets.policy.rules import KINDS, Condition, Kind, Operator, Rule
 
 # Importing sqlglot takes over half a second; the code location must load without it.
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _TYPES: dict[Kind, str] = {
 }
 # Wide, because a trend after a prior spend of next to nothing passes 18 digits and would end the night.
 _PRINTED_RATIO = "decimal(38, 6)"
+_INCLUDING: dict[Operator, Operator] = {"above": "at_least", "below": "at_most"}
 _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
 
 
@@ -45,6 +46,50 @@ def pattern_matches(patterns: Sequence[Pattern]) -> "exp.Query":
         raise ValueError("a query needs at least one pattern")
     selects = [_matches(pattern) for pattern in patterns]
     return selects[0] if len(selects) == 1 else exp.union(*selects, distinct=False)
+
+
+def reason_holds(rule: Rule, reason: "exp.Expr", relation: str = RELATION) -> "exp.Expr":
+    """Whether the rule is true of the values in `reason`, JSON text as `pattern_matches` writes it.
+
+    Ratios are printed with six places, half-up: a value above (below) a limit may be printed as the limit, so
+    for these `above` and `below` include it. `relation` is what `top_percent` ranks.
+    """
+    from sqlglot import exp
+
+    groups = [
+        exp.or_(*(_reason_meets(condition, reason, relation) for condition in group)) for group in rule.groups
+    ]
+    return exp.and_(*groups) if groups else exp.true()
+
+
+def _reason_meets(condition: Condition, reason: "exp.Expr", relation: str) -> "exp.Expr":
+    from sqlglot import exp
+
+    kind = KINDS[condition.feature]
+    printed = exp.func(
+        "json_extract_string",
+        reason.copy(),
+        exp.Literal.string(f"$.{condition.feature}"),
+        dialect="duckdb",
+    )
+    # Text that is no JSON at all must be untrue, and must not end the query with an error that quotes it.
+    value: exp.Expr = exp.TryCast(
+        this=exp.Try(this=printed), to=exp.DataType.build(_TYPES[kind], dialect="duckdb")
+    )
+    rounded = kind == "ratio"
+    if condition.operator == "top_percent":
+        threshold: exp.Expr = _top_threshold(condition.feature, condition.value, relation).subquery()
+        if rounded:
+            threshold = exp.cast(exp.cast(threshold, _PRINTED_RATIO), "double")
+        positive = exp.GTE if rounded else exp.GT
+        test: exp.Expr = exp.and_(
+            exp.GTE(this=value, expression=threshold),
+            positive(this=value.copy(), expression=exp.Literal.number(0)),
+        )
+    else:
+        operator = _INCLUDING.get(condition.operator, condition.operator) if rounded else condition.operator
+        test = _compared(operator, value, condition)
+    return exp.Coalesce(this=test, expressions=[exp.false()])
 
 
 def _matches(pattern: Pattern) -> "exp.Select":
@@ -73,15 +118,21 @@ def _holds(condition: Condition) -> "exp.Expr":
             exp.GT(this=feature.copy(), expression=exp.Literal.number(0)),
         )
     else:
-        comparison = {
-            "at_least": exp.GTE,
-            "at_most": exp.LTE,
-            "above": exp.GT,
-            "below": exp.LT,
-            "equals": exp.EQ,
-        }[condition.operator]
-        test = comparison(this=feature, expression=_literal(condition))
+        test = _compared(condition.operator, feature, condition)
     return exp.Coalesce(this=test, expressions=[exp.false()])
+
+
+def _compared(operator: Operator, value: "exp.Expr", condition: Condition) -> "exp.Expr":
+    from sqlglot import exp
+
+    comparison = {
+        "at_least": exp.GTE,
+        "at_most": exp.LTE,
+        "above": exp.GT,
+        "below": exp.LT,
+        "equals": exp.EQ,
+    }[operator]
+    return comparison(this=value, expression=_literal(condition))
 
 
 def _literal(condition: Condition) -> "exp.Expr":
@@ -93,7 +144,7 @@ def _literal(condition: Condition) -> "exp.Expr":
     return exp.cast(literal, _TYPES[KINDS[condition.feature]])
 
 
-def _top_threshold(feature: str, percent: Decimal | str) -> "exp.Select":
+def _top_threshold(feature: str, percent: Decimal | str, relation: str = RELATION) -> "exp.Select":
     """The k-th largest value, k = ceil(n * percent / 100); one row, null where nobody has a value.
 
     k is the only place with (k - 1) * d < n * m <= k * d, where percent / 100 = m / d: integers
@@ -108,7 +159,7 @@ def _top_threshold(feature: str, percent: Decimal | str) -> "exp.Select":
             exp.cast(_numbered(feature), "bigint").as_("place"),
             exp.cast(exp.Window(this=exp.Count(this=exp.Star())), "bigint").as_("users"),
         )
-        .from_(RELATION)
+        .from_(relation)
         .where(exp.Not(this=exp.Is(this=exp.column(feature), expression=exp.null())))
     )
     place, users = exp.column("place"), exp.column("users")

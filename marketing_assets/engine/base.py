@@ -26,6 +26,9 @@ class Engine(Protocol):
     def register_files(self, relation: str, files: Sequence[Path], schema: Schema) -> None:
         """Name the rows of the lake's Parquet `files`: the columns of `schema`, then `day` from the path."""
 
+    def schema_of(self, file: Path) -> Schema:
+        """Columns and SQL types that one of the lake's Parquet files itself names, in lower case."""
+
     def register_rows(self, relation: str, schema: Schema, rows: Sequence[Sequence[Value]]) -> None:
         """Name a few rows held in memory."""
 

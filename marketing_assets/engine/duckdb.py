@@ -51,6 +51,18 @@ class DuckDBEngine:
         query = exp.select(*(_typed(name, kind) for name, kind in columns)).from_(scan)
         self._view(relation, query)
 
+    def schema_of(self, file: Path) -> Schema:
+        """See `Engine.schema_of`; only the file's footer is read."""
+        scan = exp.Anonymous(
+            this="read_parquet",
+            expressions=[
+                _paths([file]),
+                exp.EQ(this=exp.column("hive_partitioning"), expression=exp.false()),
+            ],
+        )
+        described = self._run("describe " + exp.select(exp.Star()).from_(scan).sql("duckdb"))
+        return [(str(row[0]), str(row[1]).lower()) for row in described]
+
     def register_parquet(self, relation: str, files: Sequence[Path]) -> Schema:
         """See `Engine.register_parquet`; the first file's columns count, the others must have them."""
         scan = exp.Anonymous(

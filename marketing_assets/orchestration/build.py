@@ -16,6 +16,7 @@ from marketing_assets.orchestration.jobs import build_jobs
 from marketing_assets.orchestration.partitions import daily_partitions
 from marketing_assets.orchestration.platform import platform_resource
 from marketing_assets.orchestration.schedules import build_schedules
+from marketing_assets.orchestration.serving import build_tables
 from marketing_assets.settings import Settings
 
 
@@ -26,16 +27,17 @@ def build_definitions(
     # The night decides one day at a time; ingest and behaviour also take a range. That is meant.
     warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying")
     partitions = daily_partitions(settings)
-    jobs = build_jobs()
+    jobs = build_jobs(settings)
     return dg.Definitions(
         assets=[
             transactions.build_source(settings),
             transactions.build(settings, partitions),
             user_features.build(settings, partitions),
-            user_patterns.build(partitions),
-            campaigns.build(partitions),
-            campaign_targets.build(partitions),
-            published_night.build(partitions),
+            user_patterns.build(settings, partitions),
+            campaigns.build(settings, partitions),
+            campaign_targets.build(settings, partitions),
+            published_night.build(settings, partitions),
+            *build_tables(published_night.NAME),
         ],
         jobs=jobs,
         schedules=build_schedules(settings, jobs),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.orchestration.assets import published_night
+from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import (
     CAMPAIGN_TARGETS,
     CAMPAIGNS,
@@ -28,25 +29,32 @@ INGEST_RANGE = "ingest_range"
 BEHAVIOUR_RANGE = "behaviour_range"
 
 
-def build_jobs() -> "list[UnresolvedAssetJobDefinition]":
-    """All jobs; each runs in one process, where eight small steps take seconds."""
+def build_jobs(settings: Settings) -> "list[UnresolvedAssetJobDefinition]":
+    """All jobs; each runs in one process, where eight small steps take seconds.
+
+    A run says what triggered it; that of a schedule, sensor or command says so in the place of `ui`.
+    """
+    tags = {"trigger": "ui", "source": settings.source}
     return [
         dg.define_asset_job(
             NIGHTLY,
             selection=[*INGEST, *BEHAVIOUR, *DECISIONS],
             executor_def=dg.in_process_executor,
+            tags=tags,
             description="One night, from the day's transactions to what the app reads.",
         ),
         dg.define_asset_job(
             INGEST_RANGE,
             selection=[*INGEST],
             executor_def=dg.in_process_executor,
+            tags=tags,
             description="Transactions of a range of days, in one run.",
         ),
         dg.define_asset_job(
             BEHAVIOUR_RANGE,
             selection=[*INGEST, *BEHAVIOUR],
             executor_def=dg.in_process_executor,
+            tags=tags,
             description="Transactions, features and patterns of a range of days, in one run.",
         ),
     ]

@@ -33,21 +33,54 @@ def dataset_spec(
     *,
     group: str,
     description: str,
+    rule: str,
+    readers: str,
     deps: Sequence[dg.AssetDep],
     partitions: dg.PartitionsDefinition,
+    freshness: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetSpec:
-    """The spec of an asset that is one dataset of the lake."""
+    """The spec of an asset that is one dataset of the lake.
+
+    `rule` says by what it is computed, `readers` who uses it.
+    """
     personal = any(column.personal for column in dataset.columns)
     return dg.AssetSpec(
         dataset.name,
         deps=deps,
-        description=f"{description}\n\nGrain: {dataset.grain}. Unique by {', '.join(dataset.key)}.",
+        description=described(
+            description,
+            grain=f"{dataset.grain}. Unique by {', '.join(dataset.key)}",
+            source=", ".join(f"`{dep.asset_key.to_user_string()}`" for dep in deps),
+            rule=rule,
+            readers=readers,
+        ),
+        freshness_policy=freshness,
         metadata={"dagster/column_schema": table_schema(dataset)},
         group_name=group,
         owners=OWNERS,
         kinds=LAKE_KINDS,
         tags={"pii": ""} if personal else {},
         partitions_def=partitions,
+    )
+
+
+def described(what: str, *, grain: str, source: str, rule: str, readers: str) -> str:
+    """A description as every asset has it: what it is, then what one asks next, a paragraph each."""
+    asked = {"Grain": grain, "Source": source, "Rule": rule, "Read by": readers}
+    return "\n\n".join([what, *(f"{name}: {answer}." for name, answer in asked.items())])
+
+
+def column_lineage(dataset: Dataset) -> dg.TableColumnLineage:
+    """What each column is computed from, where it is computed from columns of other assets."""
+    return dg.TableColumnLineage(
+        {
+            column.name: [
+                dg.TableColumnDep(dg.AssetKey(asset), name)
+                for asset, _, name in (origin.partition(".") for origin in column.made_of)
+            ]
+            for column in dataset.columns
+            if column.made_of
+        }
     )
 
 
@@ -109,24 +142,28 @@ def add_metadata(context: dg.AssetExecutionContext, asset: str, day: str, metada
 
 @contextmanager
 def named_failures() -> Iterator[None]:
-    """Turn an error with a remedy into a Dagster failure that shows both, and is never retried."""
+    """Turn an error with a remedy into a Dagster failure that shows both, tried again where that can help."""
+    import psycopg
     from sqlalchemy.exc import DBAPIError
+
+    from marketing_assets.storage.database import is_transient
 
     try:
         yield
     except MarketingError as error:
         raise _failure(error) from error
-    except DBAPIError as error:
+    except (DBAPIError, psycopg.Error) as error:
         lost = DatabaseError(
             f"PostgreSQL was lost or refused: {' '.join(str(error).split())[:500]}",
             remedy="see that the database is up, then run the day again; nothing is half done",
+            transient=is_transient(error),
         )
         raise _failure(lost) from error
 
 
 def _failure(error: MarketingError) -> dg.Failure:
     metadata: Metadata = {"error": error.message, "remedy": error.remedy}
-    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=error.transient)
 
 
 class Stopwatch:

@@ -4,6 +4,7 @@ Every part is made when it is first used. The Dagster resource holds the lock fo
 no two runs ever write at a time, however they were started.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.domain.days import day_of, window
+from marketing_assets.errors import MarketingError
 from marketing_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 REBUILD_TAG = "marketing/rebuild"
 """Tag of a run that decides its night again (`marketing run --rebuild`)."""
 
+_OPEN_AGAIN_AFTER = (5.0, 15.0, 30.0)
+"""Seconds; Dagster retries steps, but not what they work with."""
+
+_REMADE = ("urls", "database", "writer", "lake", "engine", "source")
+
 WAIT_SECONDS = 30 * 60.0
 """How long a run waits for another writer before it gives up and says who holds the lock."""
 
@@ -43,6 +50,8 @@ class Platform:
         self.rebuild = False
         """Whether the night is decided again, as if it and the nights after it had never been."""
         self._holder = holder
+        self._wait_seconds = 0.0
+        self._on_wait: Callable[[str], None] = lambda _: None
 
     def open(self, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
         """Bring the schema up to date and take the writer lock.
@@ -55,6 +64,7 @@ class Platform:
         from marketing_assets.storage import database
         from marketing_assets.storage.priority import give_way
 
+        self._wait_seconds, self._on_wait = wait_seconds, on_wait
         database.prepare(self.urls)
         give_way()
         _ = self.policy
@@ -65,8 +75,16 @@ class Platform:
         self.lake.clear_scratch()
         _ = self.engine
 
+    def reopen(self) -> None:
+        """Start over: nothing of before is used again, the lock least of all; only the policy stays.
+
+        Raises: see `open`.
+        """
+        self.close()
+        self.open(self._wait_seconds, self._on_wait)
+
     def close(self) -> None:
-        """Let the next writer in and free everything."""
+        """Let the next writer in and free everything; what is asked for afterwards is made anew."""
         if "engine" in self.__dict__:
             self.engine.close()
         if "lake" in self.__dict__:
@@ -75,6 +93,8 @@ class Platform:
             self.writer.release()
         if "database" in self.__dict__:
             self.database.dispose()
+        for part in _REMADE:
+            self.__dict__.pop(part, None)
 
     @cached_property
     def urls(self) -> "DatabaseUrls":
@@ -159,9 +179,25 @@ def platform_resource(settings: Settings) -> dg.ResourceDefinition:
         made.rebuild = run is not None and run.tags.get(REBUILD_TAG) == "true"
         log = context.log
         try:
-            made.open(WAIT_SECONDS, log.info if log is not None else lambda _: None)
+            _open(made, log.info if log is not None else lambda _: None)
             yield made
         finally:
             made.close()
 
     return platform
+
+
+def _open(platform: Platform, log: Callable[[str], None]) -> None:
+    """Open, and where the database does not answer try again after a while."""
+    for seconds in _OPEN_AGAIN_AFTER:
+        try:
+            platform.open(WAIT_SECONDS, log)
+        except MarketingError as error:
+            if not error.transient:
+                raise
+            log(f"{error.message}: trying again in {seconds:.0f} s")
+            platform.close()
+            time.sleep(seconds)
+        else:
+            return
+    platform.reopen()

@@ -15,7 +15,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from marketing_assets.errors import PolicyError
-from marketing_assets.policy.model import CampaignTemplate, Limits, ManualDefaults, Offer, Pattern, Policy
+from marketing_assets.policy.model import (
+    CampaignTemplate,
+    Checks,
+    Limits,
+    ManualDefaults,
+    Offer,
+    Pattern,
+    Policy,
+)
 from marketing_assets.policy.rules import UNION_TAGS, AnyOf, Condition
 
 if TYPE_CHECKING:
@@ -37,6 +45,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("campaigns", "offer"): Offer,
     ("manual_defaults",): ManualDefaults,
     ("limits",): Limits,
+    ("checks",): Checks,
 }
 
 _SHAPES = {"model_type": "should be a mapping (key: value)", "tuple_type": "should be a list"}

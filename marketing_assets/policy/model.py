@@ -35,6 +35,7 @@ __all__ = [
     "AnyOf",
     "CampaignTemplate",
     "CampaignTerms",
+    "Checks",
     "Condition",
     "Limits",
     "ManualDefaults",
@@ -179,6 +180,19 @@ class Limits(PolicyModel):
     archive_after_days: AtLeastZero = 30
 
 
+class Checks(PolicyModel):
+    """From which jump on a night is worth a warning. None of these decides anything.
+
+    `volume_change` and `users_change` are shares of what was expected, `pattern_share_change` a part of
+    all users (0.05 = five points), `arm_deviations` standard deviations.
+    """
+
+    volume_change: Annotated[Number, Field(gt=0, le=10)] = Decimal("0.5")
+    users_change: Annotated[Number, Field(gt=0, le=10)] = Decimal("0.1")
+    pattern_share_change: PositiveShare = Decimal("0.05")
+    arm_deviations: Annotated[Number, Field(ge=3, le=8)] = Decimal(4)
+
+
 class Policy(PolicyModel):
     """Everything marketing decides. Patterns stand by rank, campaigns by (priority, template).
 
@@ -189,12 +203,13 @@ class Policy(PolicyModel):
     campaigns: tuple[CampaignTemplate, ...]
     manual_defaults: ManualDefaults = ManualDefaults()
     limits: Limits = Limits()
+    checks: Checks = Checks()
     point_value: Annotated[Number, Field(gt=0, le=1_000_000)] = Decimal("0.001")
 
     @property
     def version(self) -> str:
-        """First 12 hex digits of the SHA-256 of the content; comments and layout do not count."""
-        content = self.model_dump(mode="json", exclude_none=True)
+        """First 12 hex digits of the SHA-256 of what decides; comments, layout and `checks` do not count."""
+        content = self.model_dump(mode="json", exclude_none=True, exclude={"checks"})
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

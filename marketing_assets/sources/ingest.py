@@ -260,6 +260,8 @@ def _judge(job: _Job, span: list[date], tallies: dict[date, _Tally]) -> None:
         f"acceptable, more than the share of {job.max_rejected} that is allowed: {reasons}",
         remedy=f"list them in {job.lake.path(REJECTED_TRANSACTIONS, first)}, correct the source "
         "or raise MARKETING_MAX_REJECTED, and run the day again; its transactions are as they were",
+        day=first,
+        share=tally.count("rejected") / tally.read,
     )
 
 

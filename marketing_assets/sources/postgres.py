@@ -155,6 +155,7 @@ class PostgresSource:
         return SourceError(
             f"{place} cannot be reached: {_first_line(error)}",
             remedy="start the database or correct host and port in MARKETING_SOURCE_URL, then run again",
+            transient=True,
         )
 
     @contextmanager
@@ -181,6 +182,7 @@ class PostgresSource:
                 f"postgres source: the connection was lost while {self._place} was read: {_said(error)}",
                 remedy="see that the database runs, then run the day again; "
                 "what was ingested before is untouched",
+                transient=True,
             ) from None
         except psycopg.Error as error:
             raise SourceError(

@@ -20,6 +20,7 @@ from marketing_assets.storage.migrations import REVISION
 from marketing_assets.storage.tables import SCHEMA
 
 OLDEST_SERVER = 140000
+_LASTING = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
 _MIGRATION_LOCK = 0x6D61726B_00000001
 
 
@@ -88,6 +89,19 @@ def described(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
+def is_transient(error: BaseException) -> bool:
+    """Whether an error of the database can pass by itself: a lost connection, a restart, a conflict.
+
+    A refused user, a missing database, a full disk and whatever is wrong with a statement or its data stay.
+    """
+    cause = getattr(error, "orig", None) or error
+    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return isinstance(error, DBAPIError) and error.connection_invalidated
+    if isinstance(cause, psycopg.errors.DiskFull | psycopg.errors.OutOfMemory):
+        return False
+    return not any(phrase in str(cause) for phrase in _LASTING)
+
+
 def _shown(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
@@ -133,6 +147,7 @@ def _unreachable(url: URL, error: Exception) -> DatabaseError:
     return DatabaseError(
         f"PostgreSQL cannot be reached at {described(_shown(url))}: {_one_line(error)}",
         remedy="start it, or correct MARKETING_DATABASE_URL (unset it to use the embedded one)",
+        transient=is_transient(error),
     )
 
 

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a dataset: SQL type as DuckDB and Spark both know it, and what it means."""
+    """One column of a dataset: SQL type as DuckDB and Spark both know it, and what it means.
+
+    A value lies between `at_least` and `at_most` and is one of `one_of`, where these are given. `made_of`
+    names what it is computed from, as `dataset.column`.
+    """
 
     name: str
     type: str
     description: str
     nullable: bool = False
     personal: bool = False
+    at_least: int | None = None
+    at_most: int | None = None
+    one_of: tuple[str, ...] = ()
+    made_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,24 @@ class Dataset:
         return tuple(column.name for column in self.columns)
 
 
-_USER = Column("user_id", "varchar", "user, as the source names them", personal=True)
+_BUCKET_MEANS = "first byte of md5(user_id), 0 to 255; rows are sorted by it"
+
+
+def _bucket(*made_of: str) -> Column:
+    return Column("bucket", "integer", _BUCKET_MEANS, at_least=0, at_most=255, made_of=made_of)
+
+
+def _user(*made_of: str) -> Column:
+    return Column("user_id", "varchar", "user, as the source names them", personal=True, made_of=made_of)
+
+
+def _features(*features: str) -> tuple[str, ...]:
+    return tuple(f"user_features.{name}" for name in features)
+
+
+def _kept(*columns: str) -> tuple[str, ...]:
+    return tuple(f"transactions.{name}" for name in columns)
+
 
 TRANSACTIONS = Dataset(
     name="transactions",
@@ -51,11 +76,17 @@ TRANSACTIONS = Dataset(
     key=("transaction_id",),
     order=("bucket", "user_id", "transaction_id"),
     columns=(
-        Column("bucket", "integer", "first byte of md5(user_id), 0 to 255; rows are sorted by it"),
-        _USER,
+        _bucket(),
+        _user(),
         Column("transaction_id", "varchar", "the source's id"),
         Column("occurred_at", "timestamp with time zone", "when it happened, UTC"),
-        Column("amount", "decimal(14,2)", "money, rounded half-up; negative for a refund"),
+        Column(
+            "amount",
+            "decimal(14,2)",
+            "money, rounded half-up; negative for a refund",
+            at_least=-1_000_000,
+            at_most=1_000_000,
+        ),
         Column("merchant", "varchar", "merchant, where the source has one", nullable=True),
         Column("location", "varchar", "store or place, where the source has one", nullable=True),
         Column("category", "varchar", "category, where the source has one", nullable=True),
@@ -71,7 +102,7 @@ REJECTED_TRANSACTIONS = Dataset(
     key=("position",),
     order=("position",),
     columns=(
-        Column("position", "integer", "1, 2, ... in the order of all other columns"),
+        Column("position", "integer", "1, 2, ... in the order of all other columns", at_least=1),
         Column("reason", "varchar", "why it was rejected"),
         Column("transaction_id", "varchar", "as read", nullable=True),
         Column("user_id", "varchar", "as read", nullable=True, personal=True),
@@ -90,24 +121,120 @@ USER_FEATURES = Dataset(
     key=("user_id",),
     order=("bucket", "user_id"),
     columns=(
-        Column("bucket", "integer", "first byte of md5(user_id), 0 to 255; rows are sorted by it"),
-        _USER,
-        Column("transactions", "integer", "purchases (kept rows with amount > 0)"),
-        Column("spend", "decimal(14,2)", "money: sum of all kept amounts, refunds included"),
-        Column("average_order", "decimal(14,2)", "money: sum of purchases / purchases, half-up"),
-        Column("active_days", "integer", "distinct business days with a purchase"),
-        Column("first_transaction_at", "timestamp with time zone", "first purchase, UTC"),
-        Column("last_transaction_at", "timestamp with time zone", "last purchase, UTC"),
-        Column("days_since_last", "integer", "days from the last purchase to the day; 0 = on it"),
-        Column("locations", "integer", "distinct locations with a purchase"),
-        Column("top_location", "varchar", "location with most purchases", nullable=True),
-        Column("top_location_share", "double", "its purchases / all purchases, 0 to 1", nullable=True),
-        Column("categories", "integer", "distinct categories with a purchase"),
-        Column("top_category", "varchar", "category with most purchases", nullable=True),
-        Column("top_category_share", "double", "its purchases / all purchases, 0 to 1", nullable=True),
-        Column("spend_recent", "decimal(14,2)", "money: spend of the last 30 days"),
-        Column("spend_prior", "decimal(14,2)", "money: spend of the days of the window before those"),
-        Column("spend_trend", "double", "recent over prior daily spend, minus 1", nullable=True),
+        _bucket(*_kept("bucket")),
+        _user(*_kept("user_id")),
+        Column(
+            "transactions",
+            "integer",
+            "purchases (kept rows with amount > 0)",
+            at_least=1,
+            made_of=_kept("amount"),
+        ),
+        Column(
+            "spend",
+            "decimal(14,2)",
+            "money: sum of all kept amounts, refunds included",
+            made_of=_kept("amount"),
+        ),
+        Column(
+            "average_order",
+            "decimal(14,2)",
+            "money: sum of purchases / purchases, half-up",
+            at_least=0,
+            at_most=1_000_000,
+            made_of=_kept("amount"),
+        ),
+        Column(
+            "active_days",
+            "integer",
+            "distinct business days with a purchase",
+            at_least=1,
+            made_of=_kept("occurred_at", "amount"),
+        ),
+        Column(
+            "first_transaction_at",
+            "timestamp with time zone",
+            "first purchase, UTC",
+            made_of=_kept("occurred_at", "amount"),
+        ),
+        Column(
+            "last_transaction_at",
+            "timestamp with time zone",
+            "last purchase, UTC",
+            made_of=_kept("occurred_at", "amount"),
+        ),
+        Column(
+            "days_since_last",
+            "integer",
+            "days from the last purchase to the day; 0 = on it",
+            at_least=0,
+            made_of=_kept("occurred_at", "amount"),
+        ),
+        Column(
+            "locations",
+            "integer",
+            "distinct locations with a purchase",
+            at_least=0,
+            made_of=_kept("location", "amount"),
+        ),
+        Column(
+            "top_location",
+            "varchar",
+            "location with most purchases",
+            nullable=True,
+            made_of=_kept("location", "amount"),
+        ),
+        Column(
+            "top_location_share",
+            "double",
+            "its purchases / all purchases, 0 to 1",
+            nullable=True,
+            made_of=_kept("location", "amount"),
+            at_least=0,
+            at_most=1,
+        ),
+        Column(
+            "categories",
+            "integer",
+            "distinct categories with a purchase",
+            at_least=0,
+            made_of=_kept("category", "amount"),
+        ),
+        Column(
+            "top_category",
+            "varchar",
+            "category with most purchases",
+            nullable=True,
+            made_of=_kept("category", "amount"),
+        ),
+        Column(
+            "top_category_share",
+            "double",
+            "its purchases / all purchases, 0 to 1",
+            nullable=True,
+            made_of=_kept("category", "amount"),
+            at_least=0,
+            at_most=1,
+        ),
+        Column(
+            "spend_recent",
+            "decimal(14,2)",
+            "money: spend of the last 30 days",
+            made_of=_kept("amount", "occurred_at"),
+        ),
+        Column(
+            "spend_prior",
+            "decimal(14,2)",
+            "money: spend of the days of the window before those",
+            made_of=_kept("amount", "occurred_at"),
+        ),
+        Column(
+            "spend_trend",
+            "double",
+            "recent over prior daily spend, minus 1",
+            nullable=True,
+            made_of=_kept("amount", "occurred_at"),
+        ),
     ),
 )
 
@@ -117,12 +244,19 @@ USER_PATTERNS = Dataset(
     key=("user_id", "pattern"),
     order=("bucket", "user_id", "rank"),
     columns=(
-        Column("bucket", "integer", "first byte of md5(user_id), 0 to 255; rows are sorted by it"),
-        _USER,
+        _bucket(*_features("bucket")),
+        _user(*_features("user_id")),
         Column("pattern", "varchar", "name of the pattern in the policy"),
-        Column("rank", "integer", "the pattern's rank; the best of a user's is the primary"),
+        Column("rank", "integer", "the pattern's rank; the best of a user's is the primary", at_least=1),
         Column("is_primary", "boolean", "true for the user's pattern of best rank"),
-        Column("reason", "varchar", "JSON: the feature values that made it true"),
+        Column(
+            "reason",
+            "varchar",
+            "JSON: the feature values that made it true",
+            made_of=_features(
+                "transactions", "spend", "days_since_last", "locations", "categories", "spend_trend"
+            ),
+        ),
     ),
     references=(Reference(("user_id",), "user_features"),),
 )
@@ -133,13 +267,39 @@ SEGMENT_SUMMARY = Dataset(
     key=("pattern",),
     order=("rank",),
     columns=(
-        Column("pattern", "varchar", "name of the pattern in the policy"),
-        Column("rank", "integer", "the pattern's rank"),
-        Column("users", "bigint", "users with the pattern"),
-        Column("primary_users", "bigint", "users whose primary pattern it is"),
-        Column("share", "double", "users / all users of the day, 0 to 1"),
-        Column("spend", "decimal(18,2)", "money: spend of its users in the window"),
-        Column("average_order", "decimal(14,2)", "money: mean average_order of its users", nullable=True),
+        Column("pattern", "varchar", "name of the pattern in the policy", made_of=("user_patterns.pattern",)),
+        Column("rank", "integer", "the pattern's rank", at_least=1, made_of=("user_patterns.rank",)),
+        Column("users", "bigint", "users with the pattern", at_least=0, made_of=("user_patterns.user_id",)),
+        Column(
+            "primary_users",
+            "bigint",
+            "users whose primary pattern it is",
+            at_least=0,
+            made_of=("user_patterns.is_primary",),
+        ),
+        Column(
+            "share",
+            "double",
+            "users / all users of the day, 0 to 1",
+            made_of=("user_patterns.user_id", *_features("user_id")),
+            at_least=0,
+            at_most=1,
+        ),
+        Column(
+            "spend",
+            "decimal(18,2)",
+            "money: spend of its users in the window",
+            made_of=_features("spend"),
+        ),
+        Column(
+            "average_order",
+            "decimal(14,2)",
+            "money: mean average_order of its users",
+            nullable=True,
+            at_least=0,
+            at_most=1_000_000,
+            made_of=_features("average_order"),
+        ),
     ),
 )
 
@@ -151,18 +311,37 @@ CAMPAIGNS = Dataset(
     columns=(
         Column("campaign_id", "varchar", "template-start day; for not_opened the id it would have had"),
         Column("template", "varchar", "template of the policy"),
-        Column("outcome", "varchar", "opened, kept, paused, ended, orphaned or not_opened"),
-        Column("outcome_reason", "varchar", "why, in words"),
+        Column(
+            "outcome",
+            "varchar",
+            "opened, kept, paused, ended, orphaned or not_opened",
+            one_of=("opened", "kept", "paused", "ended", "orphaned", "not_opened"),
+            made_of=("segment_summary.users",),
+        ),
+        Column("outcome_reason", "varchar", "why, in words", made_of=("segment_summary.users",)),
         Column("target_pattern", "varchar", "pattern whose users it is for"),
-        Column("audience", "bigint", "users with the pattern on the day"),
-        Column("priority", "integer", "1 is served first"),
+        Column(
+            "audience",
+            "bigint",
+            "users with the pattern on the day",
+            at_least=0,
+            made_of=("segment_summary.users",),
+        ),
+        Column("priority", "integer", "1 is served first", at_least=1),
         Column(
             "status", "varchar", "status in the serving database; null where it has no row", nullable=True
         ),
-        Column("version", "integer", "version of the offer for new targets", nullable=True),
-        Column("starts_at", "timestamp with time zone", "UTC", nullable=True),
-        Column("ends_at", "timestamp with time zone", "UTC", nullable=True),
-        Column("holdout_share", "decimal(9,8)", "share of new targets held out as control", nullable=True),
+        Column("version", "integer", "version of the offer for new targets", nullable=True, at_least=1),
+        Column("starts_at", "timestamp with time zone", "first instant of the offer, UTC", nullable=True),
+        Column("ends_at", "timestamp with time zone", "first instant after the offer, UTC", nullable=True),
+        Column(
+            "holdout_share",
+            "decimal(9,8)",
+            "share of new targets held out as control, 0 to 1",
+            nullable=True,
+            at_least=0,
+            at_most=1,
+        ),
         Column("template_settings", "varchar", "JSON: the template as frozen in the version", nullable=True),
         Column("policy_version", "varchar", "hash of the policy that opened it", nullable=True),
     ),
@@ -174,17 +353,61 @@ CAMPAIGN_TARGETS = Dataset(
     key=("campaign_id", "user_id"),
     order=("campaign_id", "user_id"),
     columns=(
-        Column("target_id", "varchar", "md5 of campaign_id:user_id, 32 hex digits"),
-        Column("campaign_id", "varchar", "campaign"),
-        Column("campaign_version", "integer", "version of the offer promised"),
-        _USER,
-        Column("arm", "varchar", "treatment or control"),
-        Column("reason", "varchar", "JSON: the feature values that qualified the user"),
-        Column("location", "varchar", "the location the offer is filled in with", nullable=True),
-        Column("category", "varchar", "the category the offer is filled in with", nullable=True),
+        Column(
+            "target_id",
+            "varchar",
+            "md5 of campaign_id:user_id, 32 hex digits",
+            made_of=("campaigns.campaign_id", "user_patterns.user_id"),
+        ),
+        Column("campaign_id", "varchar", "campaign", made_of=("campaigns.campaign_id",)),
+        Column(
+            "campaign_version",
+            "integer",
+            "version of the offer promised",
+            at_least=1,
+            made_of=("campaigns.version",),
+        ),
+        _user("user_patterns.user_id"),
+        Column(
+            "arm",
+            "varchar",
+            "treatment or control",
+            one_of=("treatment", "control"),
+            made_of=("campaigns.campaign_id", "campaigns.holdout_share", "user_patterns.user_id"),
+        ),
+        Column(
+            "reason",
+            "varchar",
+            "JSON: the feature values that qualified the user",
+            made_of=("user_patterns.reason",),
+        ),
+        Column(
+            "location",
+            "varchar",
+            "the location the offer is filled in with",
+            nullable=True,
+            made_of=_features("top_location"),
+        ),
+        Column(
+            "category",
+            "varchar",
+            "the category the offer is filled in with",
+            nullable=True,
+            made_of=_features("top_category"),
+        ),
         Column("assigned_on", "date", "the target day, D + 1"),
-        Column("valid_from", "timestamp with time zone", "first instant of the offer, UTC"),
-        Column("valid_until", "timestamp with time zone", "first instant after the offer, UTC"),
+        Column(
+            "valid_from",
+            "timestamp with time zone",
+            "first instant of the offer, UTC",
+            made_of=("campaigns.starts_at",),
+        ),
+        Column(
+            "valid_until",
+            "timestamp with time zone",
+            "first instant after the offer, UTC",
+            made_of=("campaigns.ends_at",),
+        ),
     ),
     references=(Reference(("campaign_id",), "campaigns"), Reference(("user_id",), "user_features")),
 )
@@ -195,10 +418,20 @@ TARGETING_DECISIONS = Dataset(
     key=("campaign_id", "user_id"),
     order=("campaign_id", "user_id"),
     columns=(
-        Column("campaign_id", "varchar", "campaign"),
-        _USER,
-        Column("outcome", "varchar", "treatment, control, or the step that refused the user"),
-        Column("reason", "varchar", "JSON: the feature values the decision read"),
+        Column("campaign_id", "varchar", "campaign", made_of=("campaigns.campaign_id",)),
+        _user("user_patterns.user_id"),
+        Column(
+            "outcome",
+            "varchar",
+            "treatment, control, or the step that refused the user",
+            made_of=("campaigns.campaign_id", "campaigns.holdout_share", "user_patterns.user_id"),
+        ),
+        Column(
+            "reason",
+            "varchar",
+            "JSON: the feature values the decision read",
+            made_of=("user_patterns.reason",),
+        ),
         Column("bucket_digits", "varchar", "the 8 hex digits that drew the arm", nullable=True),
         Column("policy_version", "varchar", "hash of the policy that decided"),
     ),

@@ -19,6 +19,7 @@ from marketing_assets.domain.campaigns import Campaign
 from marketing_assets.domain.days import days_between
 from marketing_assets.engine.base import Engine, Row
 from marketing_assets.errors import DatabaseError
+from marketing_assets.storage.database import is_transient
 from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, SEGMENT_SUMMARY, USER_FEATURES, USER_PATTERNS
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.priority import on_one_core
@@ -95,6 +96,7 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
             f"publishing the night of {day} failed: {_one_line(error)}",
             remedy="see that the database is up and has free disk space, then run the day again; "
             "the app still reads the night before, whole",
+            transient=is_transient(error),
         ) from error
     finally:
         for file in (terms_file, targets_file, segments_file):

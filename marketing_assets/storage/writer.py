@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from marketing_assets.errors import DatabaseError, WriterLockError
+from marketing_assets.storage.database import is_transient
 from marketing_assets.storage.priority import give_way, keep_to_one_core
 
 WRITER_LOCK = 0x6D61726B_00000002
@@ -71,6 +72,7 @@ class WriterLock:
             raise DatabaseError(
                 "PostgreSQL was lost while waiting for the writer lock",
                 remedy="start the database and run again; nothing was written",
+                transient=is_transient(error),
             ) from error
 
     def check(self) -> None:
@@ -96,6 +98,7 @@ class WriterLock:
             raise WriterLockError(
                 "the writer lock was lost: its database session ended while the run was writing",
                 remedy="run the day again; what was published before stands, nothing is half done",
+                transient=True,
             )
 
     @property

@@ -3,6 +3,9 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
+
+import dagster as dg
 
 from marketing_assets.domain.assignment import held_out
 from marketing_assets.engine.duckdb import DuckDBEngine
@@ -228,3 +231,94 @@ def test_max_users_keeps_the_most_recently_active(decided_world: World) -> None:
     engine.close()
     active = {f"frequent{number}" for number in range(50)} | {f"new{number}" for number in range(25)}
     assert users == active | {"inactive0"}
+
+
+LAKE_ASSETS = {
+    "transactions",
+    "rejected_transactions",
+    "user_features",
+    "user_patterns",
+    "segment_summary",
+    "campaigns",
+    "campaign_targets",
+    "targeting_decisions",
+}
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """What each asset's materialisation of the run shows."""
+    return {
+        event.asset_key.to_user_string(): {
+            name: shown.value
+            for name, shown in event.step_materialization_data.materialization.metadata.items()
+        }
+        for event in result.all_events
+        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key is not None
+    }
+
+
+def test_every_asset_shows_the_same_numbers_each_run(decided_world: World) -> None:
+    world = decided_world
+    world.write([*population(), *purchases("late", [NEXT])])
+    first = metadata_of(world.night(NEXT))
+    second = metadata_of(world.night(NEXT))
+    assert {name: set(shown) for name, shown in first.items()} == {
+        name: set(shown) for name, shown in second.items()
+    }
+    for name in LAKE_ASSETS:
+        assert {"rows", "bytes", "digest", "seconds", "dagster/partition_row_count"} <= set(first[name]), name
+    for name in LAKE_ASSETS - {"transactions", "rejected_transactions"}:
+        assert "dagster/column_lineage" in first[name], name
+    for name in ("transactions", "user_features", "user_patterns", "segment_summary", "campaign_targets"):
+        assert "users" in first[name], name
+    assert first["transactions"]["spend"] == 10.0
+    assert {"rows", "users", "seconds"} <= set(first["published_night"])
+    tables = {name: shown for name, shown in first.items() if name.startswith("marketing/")}
+    assert {name: shown["rows"] for name, shown in tables.items() if "rows" in shown} == {
+        "marketing/marketing_campaigns": 0,
+        "marketing/campaign_targets": 3,
+        "marketing/user_segments": 76,
+        "marketing/published_nights": 1,
+    }
+    for shown in tables.values():
+        assert shown["dagster/column_schema"].columns
+
+
+def test_people_see_segments_and_the_funnel_as_tables(decided_world: World) -> None:
+    shown = metadata_of(decided_world.night(DAY))
+    segments = str(shown["user_patterns"]["segments"])
+    assert segments.startswith("| pattern | users | share | primary | spend |")
+    assert "| inactive | 30 | 28.6% | 30 |" in segments
+    funnel = str(shown["campaign_targets"]["funnel"]).splitlines()
+    assert funnel[0] == "| campaign | eligible | suppressed | held out | targeted |"
+    assert [line.split(" | ")[0].strip("| ") for line in funnel[2:]] == [
+        "loyalty-bonus-2026-02-11",
+        "welcome-bonus-2026-02-11",
+        "re-engagement-2026-02-11",
+        "location-promo-2026-02-11",
+        "category-focus-2026-02-11",
+    ]
+
+
+def test_a_run_says_whether_its_night_was_decided(decided_world: World) -> None:
+    world = decided_world
+    runs = {
+        "decide": world.night(NEXT),
+        "stays": world.night(DAY, at=datetime(2026, 2, 12, 3, tzinfo=UTC)),
+        "missed": world.night(NEXT + timedelta(days=1), at=datetime(2026, 2, 15, tzinfo=UTC)),
+    }
+    for stand, result in runs.items():
+        run = world.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        assert {"marketing/night": stand, "source": "files", "trigger": "ui"}.items() <= run.tags.items()
+
+
+def test_every_check_of_a_night_says_what_it_saw_and_what_is_allowed(decided_world: World) -> None:
+    evaluations = decided_world.night(DAY).get_asset_check_evaluations()
+    assert len(evaluations) == 41
+    for each in evaluations:
+        name = f"{each.asset_key.to_user_string()}: {each.check_name}"
+        assert each.passed, name
+        assert {"observed", "limit"} <= set(each.metadata), name
+        assert {"how_to_list", "note"} & set(each.metadata), name
+        assert "frequent1" not in str(each.metadata)

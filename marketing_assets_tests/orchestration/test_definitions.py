@@ -4,14 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.freshness import CronFreshnessPolicy
 
 from marketing_assets.orchestration.build import build_definitions
+from marketing_assets.orchestration.metadata import column_lineage
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import DATASETS
 
@@ -35,7 +37,14 @@ GRAPH = {
         "user_features",
         "user_patterns",
     },
+    "marketing/marketing_campaigns": {"published_night"},
+    "marketing/campaign_targets": {"published_night"},
+    "marketing/user_segments": {"published_night"},
+    "marketing/segment_summary": {"published_night"},
+    "marketing/published_nights": {"published_night"},
 }
+
+OUTSIDE = {name for name in GRAPH if name == "source_transactions" or name.startswith("marketing/")}
 
 GROUPS = {
     "source_transactions": "ingest",
@@ -48,6 +57,49 @@ GROUPS = {
     "campaign_targets": "targeting",
     "targeting_decisions": "targeting",
     "published_night": "publishing",
+    **{name: "publishing" for name in OUTSIDE if name.startswith("marketing/")},
+}
+
+KINDS = {
+    **{name: {"duckdb", "parquet"} for name in DATASETS},
+    **{name: {"postgres"} for name in OUTSIDE},
+    "source_transactions": {"parquet"},
+    "published_night": {"postgres"},
+}
+
+FRESH = {
+    "user_features",
+    "user_patterns",
+    "segment_summary",
+    "campaigns",
+    "campaign_targets",
+    "published_night",
+}
+"""What must be made every night: published_night, and what it publishes."""
+
+BLOCKING = {
+    "transactions": {"schema", "unique_key", "no_nulls", "in_range", "rejected_share"},
+    "rejected_transactions": {"schema", "unique_key", "no_nulls", "in_range"},
+    "user_features": {"schema", "unique_key", "no_nulls", "in_range"},
+    "user_patterns": {"schema", "unique_key", "no_nulls", "in_range", "references_hold"},
+    "segment_summary": {"schema", "unique_key", "no_nulls", "in_range"},
+    "campaigns": {"schema", "unique_key", "no_nulls", "in_range"},
+    "campaign_targets": {
+        "schema",
+        "unique_key",
+        "no_nulls",
+        "in_range",
+        "references_hold",
+        "reasons_true",
+    },
+    "targeting_decisions": {"schema", "unique_key", "no_nulls", "references_hold"},
+}
+
+WARNING = {
+    "transactions": {"day_not_empty", "volume"},
+    "user_features": {"users_like_the_day_before"},
+    "segment_summary": {"shares_like_the_day_before"},
+    "campaign_targets": {"arms_as_configured"},
 }
 
 
@@ -75,9 +127,11 @@ def test_every_asset_says_what_it_is_who_owns_it_and_how_it_is_made(graph: Asset
         assert node.description, name
         assert node.group_name == GROUPS[name]
         assert node.owners == ["team:data-platform"], name
-        assert node.kinds, name
+        assert node.kinds == KINDS[name]
+        for asked in ("Grain: ", "Source: ", "Rule: ", "Read by: "):
+            assert f"\n\n{asked}" in node.description, (name, asked)
+        assert node.is_materializable == (name not in OUTSIDE)
         if node.is_materializable:
-            assert "Grain: " in node.description
             assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition), name
 
 
@@ -92,17 +146,73 @@ def test_every_lake_asset_has_its_columns_each_with_a_meaning(graph: AssetGraph)
         assert ("pii" in graph.get(dg.AssetKey(name)).tags) == any(c.personal for c in dataset.columns)
 
 
-def test_every_lake_asset_has_blocking_checks_of_keys_nulls_and_references(graph: AssetGraph) -> None:
-    blocking: dict[str, set[str]] = {name: set() for name in DATASETS}
+def test_the_checks_of_each_asset_and_which_of_them_stop_the_night(graph: AssetGraph) -> None:
+    found: dict[bool, dict[str, set[str]]] = {True: {}, False: {}}
     for key in graph.asset_check_keys:
-        if graph.get(key).blocking:
-            blocking[key.asset_key.to_user_string()].add(key.name)
-    expected = {
-        name: {"unique_key", "no_nulls"} | ({"references_hold"} if dataset.references else set())
-        for name, dataset in DATASETS.items()
-    }
-    expected["transactions"].add("rejected_share")
-    assert blocking == expected
+        node = graph.get(key)
+        assert node.description, key
+        found[node.blocking].setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+    assert found == {True: BLOCKING, False: WARNING}
+
+
+def test_what_the_app_reads_is_due_every_night_some_hours_after_it_began(tmp_path: Path) -> None:
+    made = definitions(
+        tmp_path,
+        MARKETING_TIMEZONE="Europe/Paris",
+        MARKETING_ANALYSIS_HOUR=2,
+        MARKETING_ANALYSIS_MINUTE=30,
+        MARKETING_DEADLINE_HOURS=4,
+    ).resolve_asset_graph()
+    policies = {node.key.to_user_string(): node.freshness_policy for node in made.asset_nodes}
+    assert {name for name, policy in policies.items() if policy is not None} == FRESH
+    for name in FRESH:
+        policy = policies[name]
+        assert isinstance(policy, CronFreshnessPolicy)
+        assert (policy.deadline_cron, policy.timezone) == ("30 6 * * *", "Europe/Paris")
+        assert policy.lower_bound_delta == timedelta(hours=6, minutes=30)
+
+
+def test_a_night_that_begins_before_midnight_is_due_the_day_after(tmp_path: Path) -> None:
+    made = definitions(tmp_path, MARKETING_ANALYSIS_HOUR=23).resolve_asset_graph()
+    policy = made.get(dg.AssetKey("published_night")).freshness_policy
+    assert isinstance(policy, CronFreshnessPolicy)
+    assert (policy.deadline_cron, policy.lower_bound_delta) == ("0 2 * * *", timedelta(days=1))
+
+
+def test_steps_are_tried_again_with_growing_delays(tmp_path: Path) -> None:
+    nightly = definitions(tmp_path).resolve_job_def("nightly_marketing")
+    policies = [op.retry_policy for op in nightly.graph.node_defs if isinstance(op, dg.OpDefinition)]
+    assert len(policies) == 6
+    for policy in policies:
+        assert policy is not None
+        assert (policy.max_retries, policy.delay, policy.backoff) == (3, 10, dg.Backoff.EXPONENTIAL)
+
+
+def test_columns_say_what_they_are_made_of_and_it_exists() -> None:
+    known = {f"{dataset.name}.{column.name}" for dataset in DATASETS.values() for column in dataset.columns}
+    for dataset in DATASETS.values():
+        lineage = column_lineage(dataset).deps_by_column
+        origins = {
+            f"{dep.asset_key.to_user_string()}.{dep.column_name}" for e in lineage.values() for dep in e
+        }
+        assert origins <= known
+        made_of = {name for name in GRAPH[dataset.name] if name in DATASETS}
+        # A summary is made of patterns too, by the step that makes both.
+        assert {origin.partition(".")[0] for origin in origins} <= made_of | {"user_patterns"}
+    spend = column_lineage(DATASETS["user_features"]).deps_by_column["spend"]
+    assert list(spend) == [dg.TableColumnDep(dg.AssetKey("transactions"), "amount")]
+
+
+def test_money_instants_and_shares_say_their_unit() -> None:
+    for dataset in DATASETS.values():
+        for column in dataset.columns:
+            where = f"{dataset.name}.{column.name}: {column.description}"
+            if column.type.startswith("decimal") and column.name != "holdout_share":
+                assert "money" in where
+            if column.type.startswith("timestamp"):
+                assert "UTC" in where
+            if "share" in column.name:
+                assert "0 to 1" in where
 
 
 def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
@@ -117,8 +227,11 @@ def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
     assert selected == {
         "ingest_range": ingest,
         "behaviour_range": ingest | behaviour,
-        "nightly_marketing": set(GRAPH) - {"source_transactions"},
+        "nightly_marketing": set(GRAPH) - OUTSIDE,
     }
+    for job in made.resolve_all_job_defs():
+        if not job.name.startswith("__"):
+            assert {"trigger": "ui", "source": "files"}.items() <= job.tags.items(), job.name
 
 
 # Dagster's own tick calls its own deprecated method.

@@ -5,17 +5,25 @@ from datetime import date, timedelta
 import dagster as dg
 
 from marketing_assets.engine.base import sql
+from marketing_assets.orchestration.attempts import RETRIES, attempt, refuse_overtaken
+from marketing_assets.orchestration.checks.campaign_targets import (
+    arms_as_configured,
+    reasons_true,
+    target_check_specs,
+)
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import (
     Metadata,
     Results,
     Stopwatch,
+    column_lineage,
     dataset_spec,
     markdown_table,
-    named_failures,
     partition_metadata,
 )
 from marketing_assets.orchestration.platform import Platform
+from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import (
     CAMPAIGN_TARGETS,
     CAMPAIGNS,
@@ -40,7 +48,7 @@ _RELATIONS = (
 )
 
 
-def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The step that decides the targets of one night."""
     deps = [dg.AssetDep(CAMPAIGNS.name), dg.AssetDep(USER_PATTERNS.name), dg.AssetDep(USER_FEATURES.name)]
 
@@ -51,27 +59,39 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 CAMPAIGN_TARGETS,
                 group="targeting",
                 description="New targets of the night in both arms: treatment is shown the offer, control "
-                "is only measured. Rules: SEMANTICS, Targeting. Read by publishing and measurement.",
+                "is only measured.",
+                rule="campaigns by priority, each for the users with its pattern who have a slot left; the "
+                "arm is drawn by a hash of campaign and user",
+                readers="`published_night`, later nights and the measurement",
+                freshness=published_every_night(settings),
                 deps=deps,
                 partitions=partitions,
             ),
             dataset_spec(
                 TARGETING_DECISIONS,
                 group="targeting",
-                description="Why each user with the pattern of an open campaign was or was not targeted. "
-                "Read by people who ask why.",
+                description="Why each user with the pattern of an open campaign was or was not targeted.",
+                rule="the first step of targeting that applies; a refusal is logged when it differs from the "
+                "pair's last one",
+                readers="people who ask why, and later nights",
                 deps=deps,
                 partitions=partitions,
             ),
         ],
-        check_specs=[*dataset_check_specs(CAMPAIGN_TARGETS), *dataset_check_specs(TARGETING_DECISIONS)],
+        check_specs=[
+            *dataset_check_specs(CAMPAIGN_TARGETS),
+            *dataset_check_specs(TARGETING_DECISIONS),
+            *target_check_specs(),
+        ],
+        retry_policy=RETRIES,
     )
     def campaign_targets_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Results:
         watch = Stopwatch()
         day = date.fromisoformat(context.partition_key)
-        with named_failures():
+        with attempt(context, platform):
+            refuse_overtaken(platform, day)
             decide_targets(platform, day)
             targets = platform.lake.write(platform.engine, CAMPAIGN_TARGETS, day, "night_targets")
             decisions = platform.lake.write(platform.engine, TARGETING_DECISIONS, day, "decision_log")
@@ -79,15 +99,26 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             checked = [
                 *check_dataset(platform, CAMPAIGN_TARGETS, [day], exempt="kept_targets"),
                 *check_dataset(platform, TARGETING_DECISIONS, [day], exempt="kept_targets"),
+                reasons_true(platform, day, exempt="kept_targets"),
+                arms_as_configured(platform, day),
             ]
             platform.engine.drop(*_RELATIONS)
             yield dg.MaterializeResult(
                 asset_key=CAMPAIGN_TARGETS.name,
-                metadata={**partition_metadata(targets), **figures, "seconds": watch.seconds},
+                metadata={
+                    **partition_metadata(targets),
+                    **figures,
+                    "seconds": watch.seconds,
+                    "dagster/column_lineage": column_lineage(CAMPAIGN_TARGETS),
+                },
             )
             yield dg.MaterializeResult(
                 asset_key=TARGETING_DECISIONS.name,
-                metadata=partition_metadata(decisions, policy_version=platform.policy.version),
+                metadata={
+                    **partition_metadata(decisions, policy_version=platform.policy.version),
+                    "seconds": watch.seconds,
+                    "dagster/column_lineage": column_lineage(TARGETING_DECISIONS),
+                },
             )
             yield from checked
 
@@ -115,10 +146,19 @@ def decide_targets(platform: Platform, day: date) -> None:
 
 
 def _figures(platform: Platform) -> Metadata:
-    """The funnel of each campaign, and the night's targets; those of an earlier run of the night count."""
+    """The funnel of each campaign, and the night's targets; those of an earlier run of the night count.
+
+    Eligible are the users with the pattern, suppressed those that a limit refused; targets of earlier nights
+    are neither, so that the line need not add up.
+    """
     rows = platform.engine.fetch(sql("targeting_funnel"))
-    names = ("audience", "refused_limit", "control", "treatment")
-    lines = [(row["campaign_id"], *(row[name] for name in names)) for row in rows]
+    shown = {
+        "eligible": "audience",
+        "suppressed": "refused_limit",
+        "held out": "control",
+        "targeted": "treatment",
+    }
+    lines = [(row["campaign_id"], *(f"{row[name]:,}" for name in shown.values())) for row in rows]
     users = platform.engine.fetch("select count(distinct user_id) as users from night_targets")[0]["users"]
     arms = {arm: sum(int(str(row[arm])) for row in rows) for arm in ("treatment", "control")}
-    return {**arms, "users": int(str(users)), "funnel": markdown_table(["campaign", *names], lines)}
+    return {**arms, "users": int(str(users)), "funnel": markdown_table(["campaign", *shown], lines)}

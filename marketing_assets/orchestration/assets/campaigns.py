@@ -13,30 +13,42 @@ import dagster as dg
 from marketing_assets.domain.days import start_of
 from marketing_assets.domain.nights import standing
 from marketing_assets.engine.base import Value
-from marketing_assets.orchestration.checks.datasets import check_dataset, checks_not_run, dataset_check_specs
+from marketing_assets.orchestration.attempts import RETRIES, attempt
+from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.checks.results import checks_not_run
+from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import (
     Metadata,
     Results,
     Stopwatch,
+    column_lineage,
     dataset_spec,
     markdown_table,
-    named_failures,
     partition_metadata,
 )
 from marketing_assets.orchestration.platform import Platform
+from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import CAMPAIGNS, SEGMENT_SUMMARY, USER_PATTERNS
 
 if TYPE_CHECKING:
     from marketing_assets.domain.campaigns import CampaignDecision
 
 
-def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+NIGHT_TAG = "marketing/night"
+"""Tag of a run, so that a list of runs says why steps were skipped: decide, stays or missed."""
+
+
+def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The step that decides the campaigns of one night."""
     spec = dataset_spec(
         CAMPAIGNS,
         group="campaigns",
         description="Campaigns of the target day D + 1: kept, opened, ended, and templates that got none, "
-        "with the reason. Read by targeting and publishing.",
+        "with the reason.",
+        rule="an open campaign is kept; else its template opens one where its pattern has users enough and "
+        "nothing suppresses it; a night that comes too late is not decided",
+        readers="`campaign_targets` and `published_night`",
+        freshness=published_every_night(settings),
         deps=[dg.AssetDep(USER_PATTERNS.name), dg.AssetDep(SEGMENT_SUMMARY.name)],
         partitions=partitions,
     )
@@ -45,13 +57,15 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         name=CAMPAIGNS.name,
         specs=[spec.replace_attributes(skippable=True)],
         check_specs=dataset_check_specs(CAMPAIGNS),
+        retry_policy=RETRIES,
     )
     def campaigns_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
         watch = Stopwatch()
         day = date.fromisoformat(context.partition_key)
-        with named_failures():
+        with attempt(context, platform):
             if not _is_decided_now(context, platform, day):
-                yield from checks_not_run(CAMPAIGNS)
+                note = "the night was not decided, nothing was written"
+                yield from checks_not_run(dataset_check_specs(CAMPAIGNS), note)
                 return
             decisions = _decide(platform, day)
             _register(platform, decisions)
@@ -84,6 +98,7 @@ def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: 
                 reason="missed",
                 at=now,
             )
+    context.instance.add_run_tags(context.run.run_id, {NIGHT_TAG: stand})
     if stand == "stays":
         context.log.info(f"The night of {day} stays as it was decided.")
     if stand == "missed":
@@ -148,4 +163,10 @@ def _metadata(decisions: "Sequence[CampaignDecision]", written: Metadata, watch:
         ["campaign", "outcome", "why", "audience"],
         [(d.campaign_id, d.outcome, d.outcome_reason, f"{d.audience:,}") for d in decisions],
     )
-    return {**written, **counts, "seconds": watch.seconds, "campaigns": table}
+    return {
+        **written,
+        **counts,
+        "seconds": watch.seconds,
+        "campaigns": table,
+        "dagster/column_lineage": column_lineage(CAMPAIGNS),
+    }

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.engine.base import Row
-from marketing_assets.orchestration.metadata import OWNERS, Results, Stopwatch, named_failures
+from marketing_assets.orchestration.attempts import RETRIES, attempt, refuse_overtaken
+from marketing_assets.orchestration.freshness import published_every_night
+from marketing_assets.orchestration.metadata import OWNERS, Results, Stopwatch, described
 from marketing_assets.orchestration.platform import Platform
+from marketing_assets.orchestration.serving import log_published
+from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import (
     CAMPAIGN_TARGETS,
     CAMPAIGNS,
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 NAME = "published_night"
 
 
-def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The step that publishes one night."""
     upstream = (
         USER_FEATURES,
@@ -42,11 +46,19 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         partitions_def=partitions,
         group_name="publishing",
         kinds={"postgres"},
+        retry_policy=RETRIES,
         owners=OWNERS,
         tags={"pii": ""},
-        description="Campaigns, targets, segments and their summary in PostgreSQL, as the app reads them. "
-        "The whole night appears in one transaction, whose last row is in `published_nights`; until then "
-        "the app reads the night before.\n\nGrain: one night.",
+        freshness_policy=published_every_night(settings),
+        description=described(
+            "Campaigns, targets, segments and their summary in PostgreSQL, as the app reads them. The whole "
+            "night appears in one transaction, whose last row is in `published_nights`; until then the app "
+            "reads the night before.",
+            grain="one night",
+            source=", ".join(f"`{dataset.name}`" for dataset in upstream),
+            rule="nothing is published before every blocking check has passed; what was published is kept",
+            readers="the app, through the tables of the schema `marketing` below it",
+        ),
     )
     def published_night_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
@@ -55,7 +67,8 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
         watch = Stopwatch()
         day = date.fromisoformat(context.partition_key)
-        with named_failures():
+        with attempt(context, platform):
+            refuse_overtaken(platform, day)
             published = publish_night(
                 platform.writer,
                 platform.engine,
@@ -67,6 +80,7 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 at=platform.now(),
                 rebuild=platform.rebuild,
             )
+            log_published(context, day, published)
             yield dg.MaterializeResult(
                 metadata={
                     "dagster/partition_row_count": published.targets,

@@ -5,19 +5,21 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.errors import RejectedShareError
+from marketing_assets.orchestration.attempts import RETRIES, attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.transactions import (
     day_not_empty,
     rejected_share,
     transaction_check_specs,
+    volume,
 )
 from marketing_assets.orchestration.metadata import (
     Results,
     Stopwatch,
     add_metadata,
     dataset_spec,
+    described,
     markdown_table,
-    named_failures,
     partition_days,
     partition_metadata,
 )
@@ -35,7 +37,13 @@ def build_source(settings: Settings) -> dg.AssetSpec:
     """The source itself, so that the lineage begins where the data does."""
     return dg.AssetSpec(
         SOURCE,
-        description=f"The transactions as the source `{settings.source}` has them. Read, never written.",
+        description=described(
+            f"The transactions as the source `{settings.source}` has them. Read, never written.",
+            grain="one row of the source",
+            source="outside: the files or database that MARKETING_SOURCE names",
+            rule="none of ours; columns are named by the file of MARKETING_SOURCE_MAPPING",
+            readers="the ingest, a day at a time",
+        ),
         group_name="ingest",
         kinds={"postgres" if settings.source == "postgres" else "parquet"},
         owners=["team:data-platform"],
@@ -55,6 +63,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             *transaction_check_specs(),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRIES,
     )
     def ingest_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
         from marketing_assets.sources.ingest import ingest
@@ -65,7 +74,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
 
         watch = Stopwatch()
         days = partition_days(context)
-        with named_failures():
+        with attempt(context, platform):
             try:
                 ingested = ingest(
                     platform.engine,
@@ -77,7 +86,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                     between_spans,
                 )
             except RejectedShareError as error:
-                yield rejected_share([], settings.max_rejected, error)
+                yield rejected_share(platform, [], error)
                 raise
             requested = [day for day in ingested if day.requested]
             for day in requested:
@@ -85,8 +94,9 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             _log_read_again(context, ingested)
             yield dg.MaterializeResult(asset_key=TRANSACTIONS.name)
             yield dg.MaterializeResult(asset_key=REJECTED_TRANSACTIONS.name)
-            yield rejected_share(requested, settings.max_rejected, None)
-            yield day_not_empty(requested)
+            yield rejected_share(platform, requested, None)
+            yield day_not_empty(platform, requested)
+            yield volume(platform, days)
             yield from check_dataset(platform, TRANSACTIONS, days)
             yield from check_dataset(platform, REJECTED_TRANSACTIONS, days)
 
@@ -100,15 +110,19 @@ def _specs(partitions: dg.PartitionsDefinition) -> list[dg.AssetSpec]:
             TRANSACTIONS,
             group="ingest",
             description="The day's transactions that everything else is computed from: each id once, "
-            "amounts rounded half-up, refunds negative. Rules: SEMANTICS, Transactions.",
+            "amounts rounded half-up, refunds negative.",
+            rule="a row is kept once an id, the newest of conflicting ones; rows without id, time or a sound "
+            "amount are rejected",
+            readers="`user_features`, the 90 days that end with the day",
             deps=source,
             partitions=partitions,
         ),
         dataset_spec(
             REJECTED_TRANSACTIONS,
             group="ingest",
-            description="Source rows that could not be kept, as they were read, each with its reason. "
-            "Read by people: nothing is dropped without a trace.",
+            description="Source rows that could not be kept, as they were read, each with its reason.",
+            rule="nothing is dropped without a trace; what `transactions` does not keep stands here",
+            readers="people, when a day has many",
             deps=source,
             partitions=partitions,
         ),
@@ -137,7 +151,12 @@ def _describe(context: dg.AssetExecutionContext, day: "IngestedDay", seconds: fl
         REJECTED_TRANSACTIONS.name,
         day.day.isoformat(),
         partition_metadata(
-            day.rejected_transactions, rejected=day.rejected, undated=day.undated, by_reason=reasons
+            day.rejected_transactions,
+            read=day.read,
+            rejected=day.rejected,
+            undated=day.undated,
+            by_reason=reasons,
+            seconds=round(seconds, 3),
         ),
     )
 

@@ -6,13 +6,16 @@ from itertools import pairwise
 import dagster as dg
 
 from marketing_assets.engine.base import Value, sql
+from marketing_assets.orchestration.attempts import RETRIES, attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.checks.user_features import USERS, users_like_the_day_before
+from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import (
     Results,
     Stopwatch,
     add_metadata,
+    column_lineage,
     dataset_spec,
-    named_failures,
     partition_days,
     partition_metadata,
 )
@@ -31,7 +34,11 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         USER_FEATURES,
         group="behaviour",
         description=f"Every active user's behaviour over the {settings.window_days} days that end with the "
-        "day. Rules: SEMANTICS, User features. Read by patterns, targeting and the app's segments.",
+        "day.",
+        rule="purchases are counted, refunds lower the spend; the top location and category are those of "
+        "most purchases, then of more spend, then by name",
+        readers="`user_patterns`, `campaign_targets` and, through `published_night`, the app",
+        freshness=published_every_night(settings),
         deps=[dg.AssetDep(TRANSACTIONS.name, partition_mapping=window_mapping(settings))],
         partitions=partitions,
     )
@@ -39,14 +46,15 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
     @dg.multi_asset(
         name=USER_FEATURES.name,
         specs=[spec],
-        check_specs=dataset_check_specs(USER_FEATURES),
+        check_specs=[*dataset_check_specs(USER_FEATURES), USERS],
         backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRIES,
     )
     def user_features_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Results:
         days = partition_days(context)
-        with named_failures():
+        with attempt(context, platform):
             for day in days:
                 watch = Stopwatch()
                 compute_features(platform, day)
@@ -60,8 +68,10 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                 if day != days[-1]:
                     platform.writer.pass_on()
             platform.engine.drop("computed_features", "window_transactions")
-            yield dg.MaterializeResult(asset_key=USER_FEATURES.name)
+            lineage = {"dagster/column_lineage": column_lineage(USER_FEATURES)}
+            yield dg.MaterializeResult(asset_key=USER_FEATURES.name, metadata=lineage)
             yield from check_dataset(platform, USER_FEATURES, days)
+            yield users_like_the_day_before(platform, days)
 
     return user_features_step
 

@@ -5,23 +5,28 @@ from datetime import date
 import dagster as dg
 
 from marketing_assets.engine.base import sql
+from marketing_assets.orchestration.attempts import RETRIES, attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
+from marketing_assets.orchestration.checks.user_patterns import SHARES, shares_like_the_day_before
+from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import (
     Results,
     Stopwatch,
     add_metadata,
+    column_lineage,
     dataset_spec,
     markdown_table,
-    named_failures,
     partition_days,
     partition_metadata,
 )
 from marketing_assets.orchestration.platform import Platform
+from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import SEGMENT_SUMMARY, USER_FEATURES, USER_PATTERNS
 
 
-def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The step that computes a day, or a range of days in one run."""
+    freshness = published_every_night(settings)
     features = [dg.AssetDep(USER_FEATURES.name)]
 
     @dg.multi_asset(
@@ -31,35 +36,43 @@ def build(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 USER_PATTERNS,
                 group="behaviour",
                 description="The policy's patterns that hold for each user, with the values that made them "
-                "true. Read by campaigns, targeting and the app's segments.",
+                "true.",
+                rule="a pattern holds where its rule in the policy does; the primary is that of best rank",
+                readers="`campaigns`, `campaign_targets` and, through `published_night`, the app",
+                freshness=freshness,
                 deps=features,
                 partitions=partitions,
             ),
             dataset_spec(
                 SEGMENT_SUMMARY,
                 group="behaviour",
-                description="Size and spend of each segment (all users with a pattern). Read by people, "
-                "the app and the campaigns' audiences.",
+                description="Size and spend of each segment (all users with a pattern).",
+                rule="counts and sums of `user_patterns` and `user_features`",
+                readers="`campaigns` for its audiences, people and, through `published_night`, the app",
+                freshness=freshness,
                 deps=features,
                 partitions=partitions,
             ),
         ],
-        check_specs=[*dataset_check_specs(USER_PATTERNS), *dataset_check_specs(SEGMENT_SUMMARY)],
+        check_specs=[*dataset_check_specs(USER_PATTERNS), *dataset_check_specs(SEGMENT_SUMMARY), SHARES],
         backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRIES,
     )
     def user_patterns_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Results:
         days = partition_days(context)
-        with named_failures():
+        with attempt(context, platform):
             for day in days:
                 _compute_day(context, platform, day)
                 if day != days[-1]:
                     platform.writer.pass_on()
-            yield dg.MaterializeResult(asset_key=USER_PATTERNS.name)
-            yield dg.MaterializeResult(asset_key=SEGMENT_SUMMARY.name)
+            for dataset in (USER_PATTERNS, SEGMENT_SUMMARY):
+                lineage = {"dagster/column_lineage": column_lineage(dataset)}
+                yield dg.MaterializeResult(asset_key=dataset.name, metadata=lineage)
             yield from check_dataset(platform, USER_PATTERNS, days)
             yield from check_dataset(platform, SEGMENT_SUMMARY, days)
+            yield shares_like_the_day_before(platform, days)
 
     return user_patterns_step
 
@@ -104,6 +117,5 @@ def _compute_day(context: dg.AssetExecutionContext, platform: Platform, day: dat
     )
     sizes = {f"users/{row['pattern']}": row["users"] for row in rows}
     add_metadata(context, USER_PATTERNS.name, day.isoformat(), measured)
-    add_metadata(
-        context, SEGMENT_SUMMARY.name, day.isoformat(), partition_metadata(summary, users=users, **sizes)
-    )
+    summed = partition_metadata(summary, users=users, seconds=watch.seconds, segments=segments, **sizes)
+    add_metadata(context, SEGMENT_SUMMARY.name, day.isoformat(), summed)
