@@ -113,6 +113,18 @@ def run(
 
 
 @app.command()
+def cleanup() -> None:
+    """Do what the 03:00 job does: expire and archive campaigns, remove old partitions and events."""
+    from marketing_assets.cli.cleanup import clean_up
+
+    progress = Progress("cleanup")
+    with progress.showing():
+        said = clean_up(load_settings(), progress)
+    for line in said:
+        out.print(line)
+
+
+@app.command()
 def up(port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = 3000) -> None:
     """Serve everything until Ctrl-C: PostgreSQL, Dagster's UI and the daemon that starts each night."""
     from marketing_assets.cli.serve import serve

@@ -6,7 +6,7 @@ nothing here reads a store.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -17,6 +17,9 @@ from marketing_assets.policy.model import CampaignTemplate, Policy
 
 Json = Mapping[str, object]
 Outcome = Literal["opened", "kept", "paused", "ended", "orphaned", "not_opened"]
+
+# Dates decide whether a campaign is open, not the job that marks those that are over.
+_BY_DATE = ("active", "paused", "expired")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def decide_campaigns(
     decided = [
         night.of_campaign(campaign)
         for campaign in existing
-        if campaign.starts_at < end_of(target_day, zone) and campaign.status in ("active", "paused")
+        if campaign.starts_at < end_of(target_day, zone) and campaign.status in _BY_DATE
     ]
     opened = sum(decision.outcome == "opened" for decision in decided)
     for template in sorted(policy.campaigns, key=lambda each: (each.priority, each.template)):
@@ -106,6 +109,13 @@ def decide_campaigns(
 
 def _is_of(item: CampaignDecision | Campaign, template: CampaignTemplate) -> bool:
     return item.template in (template.template, template.renamed_from)
+
+
+def _status(campaign: Campaign, outcome: Outcome) -> str:
+    """The status by the dates of the night: the same before and after the clean-up marked what is over."""
+    if outcome == "ended":
+        return "expired"
+    return "active" if campaign.status == "expired" else campaign.status
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ class _Night:
             target_pattern=campaign.target_pattern,
             audience=self.audiences.get(campaign.target_pattern, 0),
             priority=campaign.priority,
-            campaign=campaign,
+            campaign=replace(campaign, status=_status(campaign, outcome)),
         )
 
     def of_template(self, template: CampaignTemplate, opened: int) -> CampaignDecision:

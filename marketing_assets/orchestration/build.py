@@ -7,6 +7,7 @@ import dagster as dg
 from marketing_assets.orchestration.assets import (
     campaign_targets,
     campaigns,
+    cleanup,
     published_night,
     transactions,
     user_features,
@@ -36,6 +37,7 @@ def build_definitions(
             campaigns.build(partitions),
             campaign_targets.build(partitions),
             published_night.build(partitions),
+            *cleanup.build(),
         ],
         jobs=jobs,
         schedules=build_schedules(settings, jobs),

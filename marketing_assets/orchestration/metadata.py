@@ -34,7 +34,7 @@ def dataset_spec(
     group: str,
     description: str,
     deps: Sequence[dg.AssetDep],
-    partitions: dg.PartitionsDefinition,
+    partitions: dg.PartitionsDefinition | None,
 ) -> dg.AssetSpec:
     """The spec of an asset that is one dataset of the lake."""
     personal = any(column.personal for column in dataset.columns)

@@ -5,6 +5,10 @@ tables stand in `tables.py`. Nothing here reads or writes.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Retention = Literal["data", "behaviour", "targets"]
+"""How long partitions stay: `data` and `behaviour` as set, `targets` also while a cooldown looks back."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Dataset:
     order: tuple[str, ...]
     columns: tuple[Column, ...]
     references: tuple[Reference, ...] = ()
+    retention: Retention = "data"
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -89,6 +94,7 @@ USER_FEATURES = Dataset(
     grain="one user with at least one purchase in the window that ends with the day",
     key=("user_id",),
     order=("bucket", "user_id"),
+    retention="behaviour",
     columns=(
         Column("bucket", "integer", "first byte of md5(user_id), 0 to 255; rows are sorted by it"),
         _USER,
@@ -116,6 +122,7 @@ USER_PATTERNS = Dataset(
     grain="one user and pattern that holds",
     key=("user_id", "pattern"),
     order=("bucket", "user_id", "rank"),
+    retention="behaviour",
     columns=(
         Column("bucket", "integer", "first byte of md5(user_id), 0 to 255; rows are sorted by it"),
         _USER,
@@ -132,6 +139,7 @@ SEGMENT_SUMMARY = Dataset(
     grain="one pattern of the policy",
     key=("pattern",),
     order=("rank",),
+    retention="behaviour",
     columns=(
         Column("pattern", "varchar", "name of the pattern in the policy"),
         Column("rank", "integer", "the pattern's rank"),
@@ -157,7 +165,10 @@ CAMPAIGNS = Dataset(
         Column("audience", "bigint", "users with the pattern on the day"),
         Column("priority", "integer", "1 is served first"),
         Column(
-            "status", "varchar", "status in the serving database; null where it has no row", nullable=True
+            "status",
+            "varchar",
+            "active, paused or expired by the dates of the night; null where it has no row",
+            nullable=True,
         ),
         Column("version", "integer", "version of the offer for new targets", nullable=True),
         Column("starts_at", "timestamp with time zone", "UTC", nullable=True),
@@ -173,6 +184,7 @@ CAMPAIGN_TARGETS = Dataset(
     grain="one new target: a campaign and a user who reached the draw in the night",
     key=("campaign_id", "user_id"),
     order=("campaign_id", "user_id"),
+    retention="targets",
     columns=(
         Column("target_id", "varchar", "md5 of campaign_id:user_id, 32 hex digits"),
         Column("campaign_id", "varchar", "campaign"),
@@ -205,6 +217,29 @@ TARGETING_DECISIONS = Dataset(
     references=(Reference(("campaign_id",), "campaigns"), Reference(("user_id",), "user_features")),
 )
 
+ARCHIVED_TARGETS = Dataset(
+    name="archived_targets",
+    grain="one target of an archived campaign; its day is the campaign's last",
+    key=("campaign_id", "user_id"),
+    order=("campaign_id", "user_id"),
+    retention="targets",
+    columns=(
+        Column("campaign_id", "varchar", "campaign"),
+        Column("campaign_version", "integer", "version of the offer promised"),
+        _USER,
+        Column("arm", "varchar", "treatment or control"),
+        Column("status", "varchar", "eligible, viewed or converted, as it was when archived"),
+        Column("reason", "varchar", "JSON: the feature values that qualified the user"),
+        Column("context", "varchar", "JSON: what the offer was filled in with"),
+        Column("assigned_on", "date", "the target day on which the user was drawn"),
+        Column("valid_from", "timestamp with time zone", "first instant of the offer, UTC"),
+        Column("valid_until", "timestamp with time zone", "first instant after the offer, UTC"),
+        Column("viewed_at", "timestamp with time zone", "first view, UTC", nullable=True),
+        Column("converted_at", "timestamp with time zone", "first conversion, UTC", nullable=True),
+        Column("created_at", "timestamp with time zone", "when it was published, UTC"),
+    ),
+)
+
 DATASETS = {
     dataset.name: dataset
     for dataset in (
@@ -216,5 +251,6 @@ DATASETS = {
         CAMPAIGNS,
         CAMPAIGN_TARGETS,
         TARGETING_DECISIONS,
+        ARCHIVED_TARGETS,
     )
 }
