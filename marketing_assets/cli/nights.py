@@ -98,7 +98,7 @@ class Nights:
         if ended is not None and ended > start_of(days[0] + timedelta(days=1), self.settings.zone):
             raise NightError(
                 f"a campaign that was open after {days[0]} is archived: the nights cannot be decided again",
-                remedy=f"rebuild nights from {day_of(ended, self.settings.zone)} on, or all of them in another "
+                remedy=f"rebuild nights from {day_of(ended, self.settings.zone)} on, or all in another "
                 "MARKETING_LAKE and MARKETING_DATABASE_URL",
             )
 

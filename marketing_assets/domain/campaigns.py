@@ -18,9 +18,6 @@ from marketing_assets.policy.model import CampaignTemplate, Policy
 Json = Mapping[str, object]
 Outcome = Literal["opened", "kept", "paused", "ended", "orphaned", "not_opened"]
 
-# Dates decide whether a campaign is open, not the job that marks those that are over.
-_BY_DATE = ("active", "paused", "expired")
-
 
 @dataclass(frozen=True)
 class Campaign:
@@ -96,7 +93,7 @@ def decide_campaigns(
     decided = [
         night.of_campaign(campaign)
         for campaign in existing
-        if campaign.starts_at < end_of(target_day, zone) and campaign.status in _BY_DATE
+        if campaign.starts_at < end_of(target_day, zone) and _is_decided(campaign, night.begins)
     ]
     opened = sum(decision.outcome == "opened" for decision in decided)
     for template in sorted(policy.campaigns, key=lambda each: (each.priority, each.template)):
@@ -111,11 +108,22 @@ def _is_of(item: CampaignDecision | Campaign, template: CampaignTemplate) -> boo
     return item.template in (template.template, template.renamed_from)
 
 
-def _status(campaign: Campaign, outcome: Outcome) -> str:
-    """The status by the dates of the night: the same before and after the clean-up marked what is over."""
-    if outcome == "ended":
-        return "expired"
-    return "active" if campaign.status == "expired" else campaign.status
+def stood_before(existing: Sequence[Campaign], begins: datetime) -> list[Campaign]:
+    """The campaigns as they stood before a night, whose target day begins then, is decided again.
+
+    What the policy opened from then on is gone; what has expired since was open until its end.
+    """
+    return [
+        replace(each, status="active") if each.status == "expired" and each.ends_at > begins else each
+        for each in existing
+        if each.origin == "manual" or each.starts_at < begins
+    ]
+
+
+def _is_decided(campaign: Campaign, begins: datetime) -> bool:
+    """Dates decide, not the clean-up: what it marked since the night ran is over by its date, as before."""
+    is_over = campaign.status == "expired" and campaign.ends_at <= begins
+    return campaign.status in ("active", "paused") or is_over
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,7 @@ class _Night:
             target_pattern=campaign.target_pattern,
             audience=self.audiences.get(campaign.target_pattern, 0),
             priority=campaign.priority,
-            campaign=replace(campaign, status=_status(campaign, outcome)),
+            campaign=replace(campaign, status="expired") if outcome == "ended" else campaign,
         )
 
     def of_template(self, template: CampaignTemplate, opened: int) -> CampaignDecision:

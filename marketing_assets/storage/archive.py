@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, Numeric, Table, Text, cast, delete, func, literal_column, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlglot import exp
 
@@ -33,6 +33,11 @@ from marketing_assets.storage.writer import WriterLock
 
 ACTOR = "campaign_cleanup"
 _INSTANT = timedelta(microseconds=1)
+# Of the rows of `t`, each as text.
+_COUNTED = (
+    func.count(),
+    func.coalesce(func.sum(cast(func.hashtextextended(cast(literal_column("t"), Text), 0), Numeric)), 0),
+)
 _RELATIONS = ("archive_written", "archive_all", "archive_before", "archive_now", "archive_csv")
 
 
@@ -158,20 +163,14 @@ def _copy(
 
 
 def _content(connection: Connection, table: Table, ids: Sequence[str]) -> _Content:
-    statement = text(
-        "select count(*), coalesce(sum(cast(hashtextextended(cast(t as text), 0) as numeric)), 0)"
-        " from " + table.fullname + " t where campaign_id = any(:ids)"
-    )
-    return _Content(*connection.execute(statement, {"ids": list(ids)}).one())
+    rows = select(*table.c).where(table.c.campaign_id.in_(ids)).subquery("t")
+    return _Content(*connection.execute(select(*_COUNTED).select_from(rows)).one())
 
 
 def _remove(connection: Connection, table: Table, ids: Sequence[str]) -> _Content:
     """Remove the rows; what they were."""
-    statement = text(
-        "with t as (delete from " + table.fullname + " where campaign_id = any(:ids) returning *)"
-        " select count(*), coalesce(sum(cast(hashtextextended(cast(t as text), 0) as numeric)), 0) from t"
-    )
-    return _Content(*connection.execute(statement, {"ids": list(ids)}).one())
+    gone = delete(table).where(table.c.campaign_id.in_(ids)).returning(*table.c).cte("t")
+    return _Content(*connection.execute(select(*_COUNTED).select_from(gone)).one())
 
 
 def _export(connection: Connection, archived: ArchivedTable, ids: Sequence[str], file: Path) -> None:
