@@ -51,13 +51,13 @@ def _expired() -> dg.AssetsDefinition:
     )
     def expired_campaigns_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
-    ) -> dg.MaterializeResult[object]:
+    ) -> Results:
         from marketing_assets.storage.archive import expire
 
         watch = Stopwatch()
         with named_failures():
             expired = expire(platform.writer, platform.now())
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "expired": len(expired),
                 "campaigns": markdown_table(["campaign"], [(each,) for each in expired]),
@@ -135,14 +135,14 @@ def _retention() -> dg.AssetsDefinition:
     )
     def lake_retention_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
-    ) -> dg.MaterializeResult[object]:
+    ) -> Results:
         from marketing_assets.storage.retention import remove_old_partitions
 
         watch = Stopwatch()
         with named_failures():
             kept = _kept(platform)
             removed = remove_old_partitions(platform.lake, kept)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "partitions_removed": sum(len(each.days) for each in removed),
                 "bytes": sum(each.bytes for each in removed),
@@ -197,13 +197,13 @@ def _vacuumed() -> dg.AssetsDefinition:
     )
     def vacuumed_tables_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
-    ) -> dg.MaterializeResult[object]:
+    ) -> Results:
         from marketing_assets.storage.vacuum import vacuum_changed
 
         watch = Stopwatch()
         with named_failures():
             vacuumed = vacuum_changed(platform.database)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "tables": len(vacuumed.tables),
                 "bytes": vacuumed.bytes,
@@ -226,7 +226,7 @@ def _dagster_storage() -> dg.AssetsDefinition:
     )
     def dagster_storage_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
-    ) -> dg.MaterializeResult[object]:
+    ) -> Results:
         from marketing_assets.storage.dagster_storage import Purged, purge
 
         watch = Stopwatch()
@@ -235,7 +235,7 @@ def _dagster_storage() -> dg.AssetsDefinition:
             purged = Purged(0, 0, 0, complete=True) if url is None else purge(url, datetime.now(UTC))
         if url is None:
             context.log.warning("Dagster's events are not in PostgreSQL: nothing is removed from them.")
-        return dg.MaterializeResult(metadata={**vars(purged), "seconds": watch.seconds})
+        yield dg.MaterializeResult(metadata={**vars(purged), "seconds": watch.seconds})
 
     return dagster_storage_step
 
