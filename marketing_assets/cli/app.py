@@ -152,12 +152,15 @@ def status(
 
 @db_app.command("upgrade")
 def db_upgrade() -> None:
-    """Make the databases where they are missing and bring the schema to the newest revision."""
+    """Make the databases where they are missing and bring the schema to the newest revision.
+
+    Dagster's own file is put into DAGSTER_HOME where there is none.
+    """
+    from marketing_assets.orchestration.running import prepare_instance
     from marketing_assets.storage import database
     from marketing_assets.storage.migrations import REVISION
 
-    urls = database.locate(load_settings())
-    database.prepare(urls)
+    urls = prepare_instance(load_settings())
     out.print(f"{database.described(urls.product)} is at revision {REVISION}.", soft_wrap=True)
 
 
