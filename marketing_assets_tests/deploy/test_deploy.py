@@ -79,7 +79,7 @@ def test_what_the_units_start_comes_up_runs_a_job_and_lets_viewers_only_look(
     tmp_path: Path, fresh_database: str
 ) -> None:
     (tmp_path / "transactions.csv").write_text(HEADER + "\n", encoding="utf-8")
-    name = fresh_database.split("?")[0].rsplit("/", 1)[1]
+    name = fresh_database.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
     dagster = fresh_database.replace(f"/{name}?", f"/{name}_dagster?")
     environment = units.environment_example() | {
         "MARKETING_HOME": str(tmp_path / "home"),

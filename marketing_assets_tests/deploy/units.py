@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 @contextmanager
 def started(environment: Mapping[str, str], directory: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Everything that the units start: first `prepare` to its end, then the services, until the block ends."""
+    """Everything that the units start: `prepare` to its end, then the services until the block ends."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -90,10 +90,8 @@ def started(environment: Mapping[str, str], directory: Path) -> Iterator[dict[st
 def _end(process: subprocess.Popen[bytes]) -> None:
     """As systemd ends a unit: asked first, then killed with all that it started."""
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(20)
-    except subprocess.TimeoutExpired:
-        pass
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
