@@ -5,6 +5,7 @@ results), copied in SQL and moved back a day a night. Run it by hand: python -m 
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from marketing_assets.settings import Settings
 from marketing_assets.storage import database, embedded
 
 NIGHTS_A_YEAR = 365
+_AFTER = 2
 _COLUMNS = "event, dagster_event_type, step_key, asset_key"
 # A night's run and what it wrote, under another id and some days earlier.
 _COPIES = (
@@ -52,32 +54,37 @@ _AGE = (
 
 @dataclass(frozen=True)
 class Year:
-    """Seconds of the first night and of one after the year, rows of events, and bytes of the database."""
+    """Seconds of the first night and of the faster of two after the year, events, bytes of the database.
+
+    `bytes_before` and `bytes_after` are those before and after the clean-up; `event_bytes` are of the events
+    that are left, without the room that removed ones have left behind.
+    """
 
     nights: int
     copied_nights: int
     events_a_night: int
+    events_purged: int
     bytes_before: int
     bytes_after: int
-    live_bytes: int
-    events_purged: int
+    event_bytes: int
     cleanup_seconds: float
     first_seconds: float
     last_seconds: float
 
 
 def measure(home: Path, nights: int, say: Progress) -> Year:
-    """Run `nights` nights, fill up the year, clean up, and run one more night."""
+    """Run `nights` nights, fill up the year, clean up, and run two more nights."""
     settings = Settings(_env_file=None, MARKETING_HOME=home)  # type: ignore[arg-type]
     yesterday = day_of(datetime.now(UTC), settings.zone) - timedelta(days=1)
-    days = days_between(yesterday - timedelta(days=nights), yesterday)
+    days = days_between(yesterday - timedelta(days=nights + _AFTER - 1), yesterday)
     with _runner(settings, say) as runner:
-        runs = [run.night.run_id for run in runner.run(days[:-1], trigger="bench", simulate=True)]
+        runs = [run.night.run_id for run in runner.run(days[:-_AFTER], trigger="bench", simulate=True)]
     url = database.locate(settings).dagster.replace("+psycopg2", "")
     copied = NIGHTS_A_YEAR - nights
     with psycopg.connect(url) as connection:
         first = _seconds(connection, runs[0])
-        events = _number(connection, "select count(*) from event_logs") // nights
+        counted = connection.execute("select count(*) from event_logs where run_id = %s", [runs[-1]])
+        events = _first(counted)
         _fill_up(connection, runs, copied)
         connection.commit()
         before = _number(connection, "select pg_database_size(current_database())")
@@ -85,19 +92,19 @@ def measure(home: Path, nights: int, say: Progress) -> Year:
     figures = cleaned.run_once(CLEANUP, {"trigger": "bench"}).figures["dagster_storage"]
     cleaned.close()
     with _runner(settings, say) as runner:
-        (last,) = runner.run(days[-1:], trigger="bench", simulate=True)
+        after = [run.night.run_id for run in runner.run(days[-_AFTER:], trigger="bench", simulate=True)]
     with psycopg.connect(url) as connection:
         return Year(
             nights=nights,
             copied_nights=copied,
             events_a_night=events,
+            events_purged=int(figures["events_purged"]),
             bytes_before=before,
             bytes_after=int(figures["bytes"]),
-            live_bytes=_live(connection),
-            events_purged=int(figures["events_purged"]),
+            event_bytes=_number(connection, "select sum(pg_column_size(e.*)) from event_logs e"),
             cleanup_seconds=figures["seconds"],
             first_seconds=first,
-            last_seconds=_seconds(connection, last.night.run_id),
+            last_seconds=min(_seconds(connection, run) for run in after),
         )
 
 
@@ -114,24 +121,19 @@ def _fill_up(connection: psycopg.Connection, runs: Sequence[str], copied: int) -
             connection.execute(statement, {"run": run, "nth": str(nth), "back": back})
 
 
-def _live(connection: psycopg.Connection) -> int:
-    """Bytes of the rows that there are, without the room that removed ones have left."""
-    return _number(
-        connection,
-        "select sum(pg_column_size(e.*)) from event_logs e",
-    )
-
-
 def _seconds(connection: psycopg.Connection, run: str) -> float:
-    found = connection.execute("select end_time - start_time from runs where run_id = %s", [run]).fetchone()
-    assert found is not None
-    return round(float(found[0]), 3)
+    took = connection.execute("select end_time - start_time from runs where run_id = %s", [run])
+    return round(float(_first(took)), 3)
 
 
 def _number(connection: psycopg.Connection, statement: str) -> int:
-    found = connection.execute(statement.encode()).fetchone()
+    return int(_first(connection.execute(statement.encode())))
+
+
+def _first(cursor: psycopg.Cursor) -> float:
+    found = cursor.fetchone()
     assert found is not None
-    return int(found[0])
+    return float(found[0])
 
 
 @contextmanager
@@ -162,8 +164,7 @@ def main() -> None:
             year = measure(home, asked.nights, _Lines("year"))
         finally:
             embedded.stop(home / "postgres")
-    for name, value in asdict(year).items():
-        sys.stdout.write(f"{name} {value:,}\n")
+    sys.stdout.write(json.dumps(asdict(year)) + "\n")
 
 
 if __name__ == "__main__":
