@@ -74,7 +74,7 @@ class Year:
 
 def measure(home: Path, nights: int, say: Progress) -> Year:
     """Run `nights` nights, fill up the year, clean up, and run two more nights."""
-    settings = Settings(_env_file=None, MARKETING_HOME=home)  # type: ignore[arg-type]
+    settings = Settings(_env_file=None, MARKETING_HOME=home)
     yesterday = day_of(datetime.now(UTC), settings.zone) - timedelta(days=1)
     days = days_between(yesterday - timedelta(days=nights + _AFTER - 1), yesterday)
     with _runner(settings, say) as runner:
@@ -84,7 +84,7 @@ def measure(home: Path, nights: int, say: Progress) -> Year:
     with psycopg.connect(url) as connection:
         first = _seconds(connection, runs[0])
         counted = connection.execute("select count(*) from event_logs where run_id = %s", [runs[-1]])
-        events = _first(counted)
+        events = int(_first(counted))
         _fill_up(connection, runs, copied)
         connection.commit()
         before = _number(connection, "select pg_database_size(current_database())")
@@ -112,13 +112,13 @@ def _fill_up(connection: psycopg.Connection, runs: Sequence[str], copied: int) -
     """Date the real nights a day apart, the newest today, and copy them for the days before."""
     for back, run in enumerate(reversed(runs)):
         for statement in _AGE:
-            connection.execute(statement, {"run": run, "back": timedelta(days=back)})
+            connection.execute(statement.encode(), {"run": run, "back": timedelta(days=back)})
     for nth in range(copied):
         # Oldest first, as a year would have written them.
         run = runs[nth % len(runs)]
-        back = timedelta(days=copied - nth + nth % len(runs))
+        earlier = timedelta(days=copied - nth + nth % len(runs))
         for statement in _COPIES:
-            connection.execute(statement, {"run": run, "nth": str(nth), "back": back})
+            connection.execute(statement.encode(), {"run": run, "nth": str(nth), "back": earlier})
 
 
 def _seconds(connection: psycopg.Connection, run: str) -> float:

@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine as DatabaseEngine
 
+from marketing_assets.engine.base import Engine
 from marketing_assets.errors import ArchiveError, WriterLockError
 from marketing_assets.storage import archive as archiving
 from marketing_assets.storage.archive import ARCHIVED, Archived, archive, expire
-from marketing_assets.storage.datasets import ARCHIVED_TARGETS
-from marketing_assets.storage.lake import Lake
+from marketing_assets.storage.datasets import ARCHIVED_TARGETS, Dataset
+from marketing_assets.storage.lake import Lake, Written
 from marketing_assets.storage.repositories import audit
 from marketing_assets.storage.repositories import campaigns as campaign_rows
 from marketing_assets_tests.storage.conftest import Kill
@@ -29,12 +30,12 @@ OTHER = "location-promo-2026-02-02"
 """A campaign of 30 days that ends with it."""
 
 
-def due(serving: Engine, now: datetime = LATE) -> list[campaign_rows.Ended]:
+def due(serving: DatabaseEngine, now: datetime = LATE) -> list[campaign_rows.Ended]:
     with serving.connect() as connection:
         return campaign_rows.archivable(connection, now - timedelta(days=30), now - timedelta(hours=48))
 
 
-def run(maker: NightMaker, serving: Engine, now: datetime = LATE) -> list[Archived]:
+def run(maker: NightMaker, serving: DatabaseEngine, now: datetime = LATE) -> list[Archived]:
     return list(archive(maker.lock, maker.engine, maker.lake, due(serving, now), ZoneInfo("UTC"), now))
 
 
@@ -73,7 +74,7 @@ BOB = (LAST, CAMPAIGN, "bob", "eligible", '{"location": "Store 1"}')
 
 
 def test_what_is_over_expires_once_and_is_audited(
-    maker: NightMaker, serving: Engine, reader: psycopg.Connection
+    maker: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
 ) -> None:
     maker.write(D, ["ann"])
     maker.publish(D, [campaign(), campaign("vip-rewards"), campaign("re-engagement")])
@@ -114,7 +115,7 @@ def test_what_is_over_expires_once_and_is_audited(
 
 
 def test_a_campaign_that_was_over_long_enough_moves_to_the_lake(
-    over: NightMaker, serving: Engine, reader: psycopg.Connection
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
 ) -> None:
     assert due(serving, LATE - timedelta(seconds=1)) == []
     reader.execute(
@@ -149,7 +150,7 @@ def test_a_campaign_that_was_over_long_enough_moves_to_the_lake(
 
 
 def test_a_target_that_is_not_settled_keeps_its_campaign(
-    over: NightMaker, serving: Engine, reader: psycopg.Connection
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
 ) -> None:
     reader.execute("update marketing.campaign_targets set valid_until = %s where user_id = 'bob'", [LATE])
     assert run(over, serving, LATE + timedelta(hours=47)) == []
@@ -157,7 +158,7 @@ def test_a_target_that_is_not_settled_keeps_its_campaign(
 
 
 def test_campaigns_that_end_together_share_a_partition_and_one_archived_later_joins_it(
-    over: NightMaker, serving: Engine, reader: psycopg.Connection
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
 ) -> None:
     run(over, serving)
     before = date(2026, 2, 1)
@@ -176,7 +177,7 @@ def test_campaigns_that_end_together_share_a_partition_and_one_archived_later_jo
 
 
 def test_a_campaign_without_targets_is_archived_without_a_partition(
-    maker: NightMaker, serving: Engine, reader: psycopg.Connection
+    maker: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
 ) -> None:
     maker.write(D, [])
     maker.publish(D, [campaign()])
@@ -187,7 +188,7 @@ def test_a_campaign_without_targets_is_archived_without_a_partition(
 
 
 def test_ids_and_texts_of_every_kind_arrive_as_they_were(
-    maker: NightMaker, serving: Engine, reader: psycopg.Connection
+    maker: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
 ) -> None:
     users = ["", " ", '"', "\\.", "\\N", "a,b", "Zoë 🛒", "line\nbreak", "null"]
     maker.location = 'Store "1", \\ Straße\n2'
@@ -201,7 +202,7 @@ def test_ids_and_texts_of_every_kind_arrive_as_they_were(
     assert {row[4] for row in archived(maker)} == {context[0]}
 
 
-def after(function: str, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def after(function: str, then: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Do something right after a step of archiving."""
     original = getattr(archiving, function)
 
@@ -214,11 +215,11 @@ def after(function: str, then: Callable[[], None], monkeypatch: pytest.MonkeyPat
 
 
 def test_a_row_that_changes_while_it_is_archived_stays_and_is_archived_the_next_time(
-    over: NightMaker, serving: Engine, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         view = "update marketing.campaign_targets set status = 'viewed' where user_id = 'ann'"
-        after("_compare", lambda: reader.execute(view) and None, patched)
+        after("_compare", lambda: reader.execute(view), patched)
         with pytest.raises(ArchiveError, match=r"rows of marketing\.campaign_targets changed while"):
             run(over, serving)
     assert targets(reader) == [(CAMPAIGN, "ann"), (CAMPAIGN, "bob")]
@@ -229,11 +230,11 @@ def test_a_row_that_changes_while_it_is_archived_stays_and_is_archived_the_next_
 
 
 def test_a_campaign_that_changes_while_it_is_archived_stays(
-    over: NightMaker, serving: Engine, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after(
         "_compare",
-        lambda: reader.execute("update marketing.marketing_campaigns set status = 'draft'") and None,
+        lambda: reader.execute("update marketing.marketing_campaigns set status = 'draft'"),
         monkeypatch,
     )
     with pytest.raises(ArchiveError, match="the campaigns changed while"):
@@ -242,13 +243,13 @@ def test_a_campaign_that_changes_while_it_is_archived_stays(
 
 
 def test_a_partition_that_is_not_what_was_copied_removes_nothing(
-    over: NightMaker, serving: Engine, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Lake.write
 
-    def write_less(lake: Lake, *arguments: object) -> object:
-        over.engine.create("archive_less", "select * from archive_all where user_id <> 'ann'")
-        return write(lake, *arguments[:3], "archive_less")  # type: ignore[arg-type]
+    def write_less(lake: Lake, engine: Engine, dataset: Dataset, day: date, relation: str) -> Written:
+        engine.create("archive_less", f"select * from {relation} where user_id <> 'ann'")
+        return write(lake, engine, dataset, day, "archive_less")
 
     with monkeypatch.context() as patched:
         patched.setattr(Lake, "write", write_less)
@@ -262,7 +263,7 @@ def test_a_partition_that_is_not_what_was_copied_removes_nothing(
 @pytest.mark.parametrize("function", ["_export", "_register", "_compare", "_remove"])
 def test_ended_anywhere_and_run_again_nothing_is_lost_or_there_twice(
     over: NightMaker,
-    serving: Engine,
+    serving: DatabaseEngine,
     reader: psycopg.Connection,
     function: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,12 +286,12 @@ def test_ended_anywhere_and_run_again_nothing_is_lost_or_there_twice(
 
 def test_a_writer_that_lost_the_lock_removes_nothing(
     over: NightMaker,
-    serving: Engine,
+    serving: DatabaseEngine,
     reader: psycopg.Connection,
     kill: Kill,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    after("_register", lambda: kill("run under test") and None, monkeypatch)
+    after("_register", lambda: kill("run under test"), monkeypatch)
     with pytest.raises(WriterLockError, match="the writer lock was lost"):
         run(over, serving)
     assert len(targets(reader)) == 2

@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.definitions.asset_checks.asset_check_spec import AssetCheckKey
 from dagster._core.events import DagsterEventType
 
 from marketing_assets.errors import DagsterStorageError, DatabaseError
@@ -122,7 +121,7 @@ def test_steps_log_and_plans_go_after_14_days_and_results_stay(storage: Storage)
     assert made.asset_materialization is not None
     assert made.asset_materialization.metadata["rows"].value == 7
     [check] = storage.instance.event_log_storage.get_asset_check_execution_history(
-        AssetCheckKey(dg.AssetKey("thing"), "fine"), limit=5
+        dg.AssetCheckKey(dg.AssetKey("thing"), "fine"), limit=5
     )
     assert check.status.value == "SUCCEEDED"
     run = storage.instance.get_run_by_id(run_id)
