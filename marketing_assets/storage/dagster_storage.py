@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from marketing_assets.errors import DagsterStorageError, DatabaseError
 from marketing_assets.storage import database
@@ -99,6 +99,14 @@ _FOUND_COLUMNS = text(
 )
 _FOUND_REVISION = text("select version_num from alembic_version")
 _VACUUM = (text("vacuum (analyze) event_logs"), text("vacuum (analyze) job_ticks"))
+# A backlog leaves more room than rows, which only a rewrite gives back: Dagster waits for it for a moment, so
+# the rows that stay have to be few, and nobody may be at work on them.
+_SHRINK_FROM = 10_000
+_SHRINK_UP_TO = 500_000
+_REMAINING = text("select count(*) from event_logs")
+_DO_NOT_QUEUE = text("set lock_timeout = '3s'")
+_LOCK_NOT_AVAILABLE = "55P03"
+_REWRITE = text("vacuum (full, analyze) event_logs")
 _BYTES = text("select pg_database_size(current_database())")
 
 
@@ -113,7 +121,7 @@ class Purged:
 
 
 def purge(url: str, now: datetime, batch: int = BATCH, most_batches: int = MOST_BATCHES) -> Purged:
-    """Remove events older than `EVENT_DAYS` and skipped ticks older than `SKIPPED_TICK_DAYS`, then vacuum.
+    """Remove events older than `EVENT_DAYS` and skipped ticks older than `SKIPPED_TICK_DAYS`; vacuum.
 
     A batch is a transaction, so that whoever ends it in between loses nothing. At most `most_batches` of each
     are removed at once; the next clean-up goes on.
@@ -139,6 +147,7 @@ def purge(url: str, now: datetime, batch: int = BATCH, most_batches: int = MOST_
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for statement in _VACUUM:
                 connection.execute(statement)
+            _shrink(connection, events)
             size = connection.execute(_BYTES).scalar_one()
     except SQLAlchemyError as error:
         raise DatabaseError(
@@ -149,6 +158,19 @@ def purge(url: str, now: datetime, batch: int = BATCH, most_batches: int = MOST_
     finally:
         engine.dispose()
     return Purged(events, ticks, size, all_events and all_ticks)
+
+
+def _shrink(connection: Connection, removed: int) -> None:
+    """Give the room of a backlog back to the disk; an ordinary night's is used again by the next ones."""
+    remaining = connection.execute(_REMAINING).scalar_one()
+    if removed < _SHRINK_FROM or removed < remaining or remaining > _SHRINK_UP_TO:
+        return
+    connection.execute(_DO_NOT_QUEUE)
+    try:
+        connection.execute(_REWRITE)
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
 
 
 def _in_batches(

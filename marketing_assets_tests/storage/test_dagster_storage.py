@@ -47,7 +47,7 @@ class Storage:
     """A Dagster instance on a PostgreSQL of its own, and its tables."""
 
     def __init__(self, home: Path, url: str) -> None:
-        self._url = url
+        self.libpq = url
         self.url = url.replace("postgresql://", "postgresql+psycopg2://")
         home.joinpath("dagster.yaml").write_text(
             f"storage: {{postgres: {{postgres_url: '{self.url}'}}}}\ntelemetry: {{enabled: false}}\n",
@@ -64,7 +64,7 @@ class Storage:
         return result.run_id
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self._url) as connection:
+        with psycopg.connect(self.libpq) as connection:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
@@ -176,6 +176,27 @@ def test_the_size_is_that_of_the_database(storage: Storage) -> None:
     storage.run()
     purged = purge(storage.url, NOW)
     assert purged == Purged(0, 0, storage.sql("select pg_database_size(current_database())")[0][0], True)
+
+
+BACKLOG = (
+    "insert into event_logs (run_id, event, dagster_event_type, timestamp)"
+    " select run_id, repeat('x', 900), 'ENGINE_EVENT', timestamp from event_logs, generate_series(1, 20000)"
+    " where dagster_event_type = 'PIPELINE_START'"
+)
+
+
+def test_the_room_of_a_backlog_is_given_back_unless_somebody_is_at_work(storage: Storage) -> None:
+    storage.run()
+    size = "select pg_relation_size('event_logs')"
+    storage.sql(BACKLOG)
+    [(full,)] = storage.sql(size)
+    with psycopg.connect(storage.libpq) as other:
+        other.execute("select from event_logs limit 1")
+        assert purge(storage.url, OLDER_THAN_ALL).events_purged > 20_000
+        assert storage.sql(size) == [(full,)]
+    storage.sql(BACKLOG)
+    purge(storage.url, OLDER_THAN_ALL)
+    assert storage.sql(size)[0][0] < full / 20
 
 
 @pytest.mark.parametrize(
