@@ -56,6 +56,14 @@ class MissingPartitionError(LakeError):
     """A step needs partitions of the lake that were never made."""
 
 
+class ArchiveError(MarketingError):
+    """What was archived is not what the serving tables held; nothing was removed from them."""
+
+
+class DagsterStorageError(MarketingError):
+    """Dagster's own database is not of the schema whose events can be removed."""
+
+
 class DatabaseError(MarketingError):
     """PostgreSQL cannot be started, reached or upgraded."""
 

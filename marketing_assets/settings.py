@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from marketing_assets.errors import SettingsError
@@ -50,6 +50,8 @@ class Settings(BaseSettings):
 
     analysis_hour: int = Field(2, ge=0, le=23, validation_alias="MARKETING_ANALYSIS_HOUR")
     analysis_minute: int = Field(0, ge=0, le=59, validation_alias="MARKETING_ANALYSIS_MINUTE")
+    cleanup_hour: int = Field(3, ge=0, le=23, validation_alias="CAMPAIGN_CLEANUP_HOUR")
+    cleanup_minute: int = Field(0, ge=0, le=59, validation_alias="CAMPAIGN_CLEANUP_MINUTE")
     timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
         "UTC", validation_alias="MARKETING_TIMEZONE"
     )
@@ -72,6 +74,11 @@ class Settings(BaseSettings):
     simulated_seed: int = Field(1, ge=0, le=999_999, validation_alias="MARKETING_SIMULATED_SEED")
     policy: Path | None = Field(None, validation_alias="MARKETING_POLICY")
     window_days: int = Field(90, ge=31, le=120, validation_alias="MARKETING_WINDOW_DAYS")
+    retention_days: int = Field(400, le=36_500, validation_alias="MARKETING_RETENTION_DAYS")
+    # A night compares its features and patterns with those of the day before.
+    feature_retention_days: int = Field(
+        35, ge=2, le=36_500, validation_alias="MARKETING_FEATURE_RETENTION_DAYS"
+    )
     max_users: int | None = Field(None, ge=1, validation_alias="MARKETING_MAX_USERS")
     max_rejected: Decimal = Field(
         Decimal("0.05"), ge=0, le=1, allow_inf_nan=False, validation_alias="MARKETING_MAX_REJECTED"
@@ -81,6 +88,14 @@ class Settings(BaseSettings):
     memory_limit: str = Field(
         "1GiB", pattern=r"^[1-9][0-9]*(\.[0-9]+)?(MB|GB|MiB|GiB)$", validation_alias="MARKETING_MEMORY_LIMIT"
     )
+
+    @field_validator("retention_days")
+    @classmethod
+    def _keeps_the_window(cls, days: int, info: ValidationInfo) -> int:
+        window = info.data.get("window_days", days)
+        if days < window:
+            raise ValueError(f"at least the days of the window (MARKETING_WINDOW_DAYS, {window})")
+        return days
 
     @property
     def zone(self) -> ZoneInfo:

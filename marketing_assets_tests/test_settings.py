@@ -22,6 +22,8 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_defaults_serve_a_laptop(tmp_path: Path) -> None:
     settings = load_settings()
     assert (settings.analysis_hour, settings.analysis_minute, settings.timezone) == (2, 0, "UTC")
+    assert (settings.cleanup_hour, settings.cleanup_minute) == (3, 0)
+    assert (settings.retention_days, settings.feature_retention_days) == (400, 35)
     assert (settings.source, settings.source_replay) == ("complete_journey", True)
     assert (settings.window_days, settings.max_users, settings.max_rejected) == (90, None, Decimal("0.05"))
     assert (settings.threads, settings.memory_limit, settings.currency) == (None, "1GiB", "USD")
@@ -85,6 +87,11 @@ def test_places_follow_home_unless_they_are_named(tmp_path: Path, monkeypatch: p
         ("MARKETING_ANALYSIS_HOUR", "-1", "greater than or equal to 0"),
         ("MARKETING_ANALYSIS_HOUR", "two", "integer"),
         ("MARKETING_ANALYSIS_MINUTE", "60", "less than or equal to 59"),
+        ("CAMPAIGN_CLEANUP_HOUR", "24", "less than or equal to 23"),
+        ("CAMPAIGN_CLEANUP_MINUTE", "-1", "greater than or equal to 0"),
+        ("MARKETING_RETENTION_DAYS", "89", "at least the days of the window (MARKETING_WINDOW_DAYS, 90)"),
+        ("MARKETING_RETENTION_DAYS", "36501", "less than or equal to 36500"),
+        ("MARKETING_FEATURE_RETENTION_DAYS", "1", "greater than or equal to 2"),
         ("MARKETING_TIMEZONE", "Mars/Olympus", "IANA time zone database"),
         ("MARKETING_TIMEZONE", "../../etc/passwd", "IANA time zone database"),
         ("MARKETING_START_DATE", "31.12.2025", "date"),

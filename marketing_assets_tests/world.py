@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from marketing_assets.domain.days import days_between
 from marketing_assets.orchestration.build import build_definitions
-from marketing_assets.orchestration.jobs import BEHAVIOUR_RANGE, INGEST_RANGE, NIGHTLY
+from marketing_assets.orchestration.jobs import BEHAVIOUR_RANGE, CLEANUP, INGEST_RANGE, NIGHTLY
 from marketing_assets.settings import Settings
 from marketing_assets.storage import clock, database
 
@@ -95,6 +95,11 @@ class World:
             tags=tags,
             raise_on_error=False,
         )
+
+    def clean_up(self) -> dg.ExecuteInProcessResult:
+        """Run the clean-up; the result may have failed."""
+        job = build_definitions(self.settings).resolve_job_def(CLEANUP)
+        return job.execute_in_process(instance=self.instance, raise_on_error=False)
 
     def ingest(self, first: date, last: date) -> None:
         assert self.run(INGEST_RANGE, first, last).success

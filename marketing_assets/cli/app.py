@@ -150,6 +150,18 @@ def backfill(
 
 
 @app.command()
+def cleanup() -> None:
+    """Do what the 03:00 job does: expire and archive campaigns, remove old partitions and events."""
+    from marketing_assets.cli.cleanup import clean_up
+
+    progress = Progress("cleanup")
+    with progress.showing():
+        said = clean_up(load_settings(), progress)
+    for line in said:
+        out.print(line)
+
+
+@app.command()
 def up(port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = 3000) -> None:
     """Serve everything until Ctrl-C: PostgreSQL, Dagster's UI and the daemon that starts each night."""
     from marketing_assets.cli.serve import serve
@@ -189,12 +201,15 @@ def sql_command(
 
 @db_app.command("upgrade")
 def db_upgrade() -> None:
-    """Make the databases where they are missing and bring the schema to the newest revision."""
+    """Make the databases where they are missing and bring the schema to the newest revision.
+
+    Dagster's own file is put into DAGSTER_HOME where there is none.
+    """
+    from marketing_assets.orchestration.running import prepare_instance
     from marketing_assets.storage import database
     from marketing_assets.storage.migrations import REVISION
 
-    urls = database.locate(load_settings())
-    database.prepare(urls)
+    urls = prepare_instance(load_settings())
     out.print(f"{database.described(urls.product)} is at revision {REVISION}.", soft_wrap=True)
 
 

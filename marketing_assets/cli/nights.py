@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from marketing_assets.cli.console import Progress
-from marketing_assets.domain.days import day_of, window
+from marketing_assets.domain.days import day_of, start_of, window
 from marketing_assets.errors import NightError, RunFailedError
 from marketing_assets.orchestration.jobs import INGEST_RANGE, NIGHTLY
 from marketing_assets.orchestration.platform import REBUILD_TAG
@@ -18,6 +18,7 @@ from marketing_assets.storage import clock, database
 from marketing_assets.storage.datasets import SEGMENT_SUMMARY, TRANSACTIONS
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.lake_record import LakeRecord, ensure_record
+from marketing_assets.storage.repositories import campaigns as campaign_rows
 from marketing_assets.storage.repositories import nights
 
 RANGE_TAG = "marketing/range"
@@ -69,11 +70,13 @@ class Nights:
 
         Raises:
             RunFailedError: a run failed; the nights after it are not run.
-            NightError: a day lies outside the lake, or nights were decided on top of those to rebuild.
+            NightError: a day lies outside the lake, nights were decided on top of those to rebuild, or a
+                campaign of theirs is archived.
         """
         self.refuse_outside(days)
         if rebuild:
             self._refuse_below_decided(days)
+            self._refuse_archived(days)
         tags = {"trigger": trigger, REBUILD_TAG: str(rebuild).lower(), RANGE_TAG: _range_named(asked or days)}
         with self._clock(simulate, trigger) as simulated:
             for day in days:
@@ -142,14 +145,25 @@ class Nights:
             RunFailedError: it failed.
         """
         report = self._runner.run_range(job, days[0], days[-1], tags, assets)
-        _refuse_failed(report, f"the run of {days[0]} to {days[-1]}")
+        refuse_failed(report, f"the run of {days[0]} to {days[-1]}")
         return report
+
+    def _refuse_archived(self, days: Sequence[date]) -> None:
+        """What such a campaign had decided is no longer where the nights would be decided from."""
+        with self.database.connect() as connection:
+            ended = campaign_rows.latest_archived_end(connection)
+        if ended is not None and ended > start_of(days[0] + timedelta(days=1), self.settings.zone):
+            raise NightError(
+                f"a campaign that was open after {days[0]} is archived: the nights cannot be decided again",
+                remedy=f"rebuild nights from {day_of(ended, self.settings.zone)} on, or all in another "
+                "MARKETING_LAKE and MARKETING_DATABASE_URL",
+            )
 
     def _night(self, day: date, tags: dict[str, str]) -> NightRun:
         self._progress.retitle(f"night of {day}")
         ingest = self._ingest_missing(day, tags)
         report = self._runner.run_day(NIGHTLY, day, tags)
-        _refuse_failed(report, f"the night of {day}")
+        refuse_failed(report, f"the night of {day}")
         return NightRun(day, ingest, report)
 
     def _ingest_missing(self, day: date, tags: dict[str, str]) -> RunReport | None:
@@ -163,7 +177,7 @@ class Nights:
             return None
         self._progress(f"{len(missing)} days of its window are missing: ingesting them first")
         report = self._runner.run_range(INGEST_RANGE, missing[0], missing[-1], tags)
-        _refuse_failed(report, f"ingesting {missing[0]} to {missing[-1]}")
+        refuse_failed(report, f"ingesting {missing[0]} to {missing[-1]}")
         return report
 
     def refuse_outside(self, days: Sequence[date]) -> None:
@@ -201,7 +215,12 @@ def _range_named(days: Sequence[date]) -> str:
     return f"{days[0]} to {days[-1]}"
 
 
-def _refuse_failed(report: RunReport, what: str) -> None:
+def refuse_failed(report: RunReport, what: str) -> None:
+    """Raise what a run that failed has to say.
+
+    Raises:
+        RunFailedError: the run did not succeed.
+    """
     if not report.success:
         message, _, remedy = (report.error or "no error was recorded").partition("\n  What to do: ")
         raise RunFailedError(

@@ -6,7 +6,7 @@ nothing here reads a store.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -93,7 +93,7 @@ def decide_campaigns(
     decided = [
         night.of_campaign(campaign)
         for campaign in existing
-        if campaign.starts_at < end_of(target_day, zone) and campaign.status in ("active", "paused")
+        if campaign.starts_at < end_of(target_day, zone) and _is_decided(campaign, night.begins)
     ]
     opened = sum(decision.outcome == "opened" for decision in decided)
     for template in sorted(policy.campaigns, key=lambda each: (each.priority, each.template)):
@@ -106,6 +106,24 @@ def decide_campaigns(
 
 def _is_of(item: CampaignDecision | Campaign, template: CampaignTemplate) -> bool:
     return item.template in (template.template, template.renamed_from)
+
+
+def stood_before(existing: Sequence[Campaign], begins: datetime) -> list[Campaign]:
+    """The campaigns as they stood before a night, whose target day begins then, is decided again.
+
+    What the policy opened from then on is gone; what has expired since was open until its end.
+    """
+    return [
+        replace(each, status="active") if each.status == "expired" and each.ends_at > begins else each
+        for each in existing
+        if each.origin == "manual" or each.starts_at < begins
+    ]
+
+
+def _is_decided(campaign: Campaign, begins: datetime) -> bool:
+    """Dates decide, not the clean-up: what it marked since the night ran is over by its date, as before."""
+    is_over = campaign.status == "expired" and campaign.ends_at <= begins
+    return campaign.status in ("active", "paused") or is_over
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,7 @@ class _Night:
             target_pattern=campaign.target_pattern,
             audience=self.audiences.get(campaign.target_pattern, 0),
             priority=campaign.priority,
-            campaign=campaign,
+            campaign=replace(campaign, status="expired") if outcome == "ended" else campaign,
         )
 
     def of_template(self, template: CampaignTemplate, opened: int) -> CampaignDecision:

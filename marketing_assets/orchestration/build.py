@@ -7,6 +7,7 @@ import dagster as dg
 from marketing_assets.orchestration.assets import (
     campaign_targets,
     campaigns,
+    cleanup,
     published_night,
     transactions,
     user_features,
@@ -38,6 +39,7 @@ def build_definitions(
             campaign_targets.build(settings, partitions),
             published_night.build(settings, partitions),
             *build_tables(published_night.NAME),
+            *cleanup.build(),
         ],
         jobs=jobs,
         schedules=build_schedules(settings, jobs),

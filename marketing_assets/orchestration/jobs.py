@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketing_assets.orchestration.assets import published_night
+from marketing_assets.orchestration.assets import cleanup, published_night
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import (
     CAMPAIGN_TARGETS,
@@ -27,6 +27,7 @@ DECISIONS = (CAMPAIGNS.name, CAMPAIGN_TARGETS.name, TARGETING_DECISIONS.name, pu
 NIGHTLY = "nightly_marketing"
 INGEST_RANGE = "ingest_range"
 BEHAVIOUR_RANGE = "behaviour_range"
+CLEANUP = "campaign_cleanup"
 
 
 def build_jobs(settings: Settings) -> "list[UnresolvedAssetJobDefinition]":
@@ -56,5 +57,12 @@ def build_jobs(settings: Settings) -> "list[UnresolvedAssetJobDefinition]":
             executor_def=dg.in_process_executor,
             tags=tags,
             description="Transactions, features and patterns of a range of days, in one run.",
+        ),
+        dg.define_asset_job(
+            CLEANUP,
+            selection=[*cleanup.NAMES],
+            executor_def=dg.in_process_executor,
+            tags=tags,
+            description="What is over expires and is archived; old partitions and events go.",
         ),
     ]

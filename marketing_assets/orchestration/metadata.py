@@ -36,7 +36,7 @@ def dataset_spec(
     rule: str,
     readers: str,
     deps: Sequence[dg.AssetDep],
-    partitions: dg.PartitionsDefinition,
+    partitions: dg.PartitionsDefinition | None,
     freshness: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetSpec:
     """The spec of an asset that is one dataset of the lake.

@@ -7,7 +7,7 @@ callback, an event at a time.
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -47,6 +47,8 @@ class RunReport:
     success: bool
     steps: list[StepTime]
     error: str | None
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The numbers that each asset recorded, by their names."""
 
 
 def prepare_instance(settings: Settings) -> database.DatabaseUrls:
@@ -108,6 +110,10 @@ class Runner:
         edges = {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()}
         return self._run(job, {**tags, **edges}, assets=assets)
 
+    def run_once(self, job: str, tags: dict[str, str]) -> RunReport:
+        """Run a job that has no partitions."""
+        return self._run(job, tags)
+
     def close(self) -> None:
         """Close the instance's connections."""
         self.instance.dispose()
@@ -138,7 +144,20 @@ class Runner:
             if event.event_type_value == "STEP_SUCCESS"
         ]
         error = None if result.success else _error_of(result.all_events)
-        return RunReport(result.run_id, result.success, steps, error)
+        return RunReport(result.run_id, result.success, steps, error, _figures(result.all_events))
+
+
+def _figures(events: "Sequence[DagsterEvent]") -> dict[str, dict[str, float]]:
+    figures: dict[str, dict[str, float]] = {}
+    for event in events:
+        if event.event_type_value == "ASSET_MATERIALIZATION":
+            made = event.step_materialization_data.materialization
+            figures[made.asset_key.to_user_string()] = {
+                name: value.value
+                for name, value in made.metadata.items()
+                if isinstance(value.value, int | float)
+            }
+    return figures
 
 
 def _cut_off(error: Exception) -> DatabaseError:

@@ -1,10 +1,10 @@
-"""Schedules: the night begins by itself."""
+"""Schedules: the night begins by itself, and what is over is cleaned up after it."""
 
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketing_assets.orchestration.jobs import NIGHTLY
+from marketing_assets.orchestration.jobs import CLEANUP, NIGHTLY
 from marketing_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def build_schedules(
     settings: Settings, jobs: "list[UnresolvedAssetJobDefinition]"
 ) -> "list[dg.ScheduleDefinition | UnresolvedPartitionedAssetScheduleDefinition]":
-    """`nightly_marketing` for yesterday's partition, at the configured time of the business zone."""
+    """`nightly_marketing` for yesterday's partition and `campaign_cleanup`, in the business zone."""
     nightly = next(job for job in jobs if job.name == NIGHTLY)
+    cleanup = next(job for job in jobs if job.name == CLEANUP)
     return [
         dg.build_schedule_from_partitioned_job(
             nightly,
@@ -28,5 +29,14 @@ def build_schedules(
             default_status=dg.DefaultScheduleStatus.RUNNING,
             tags={"trigger": "schedule", "source": settings.source},
             description="Every night: the day that has just ended.",
-        )
+        ),
+        dg.ScheduleDefinition(
+            name=CLEANUP,
+            job=cleanup,
+            cron_schedule=f"{settings.cleanup_minute} {settings.cleanup_hour} * * *",
+            execution_timezone=settings.timezone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            tags={"trigger": "schedule"},
+            description="Every night: campaigns that are over, old partitions, old events.",
+        ),
     ]

@@ -5,6 +5,10 @@ tables stand in `tables.py`. Nothing here reads or writes.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Retention = Literal["data", "behaviour", "targets"]
+"""How long partitions stay: `data` and `behaviour` as set, `targets` also while a cooldown looks back."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Dataset:
     order: tuple[str, ...]
     columns: tuple[Column, ...]
     references: tuple[Reference, ...] = ()
+    retention: Retention = "data"
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -120,6 +125,7 @@ USER_FEATURES = Dataset(
     grain="one user with at least one purchase in the window that ends with the day",
     key=("user_id",),
     order=("bucket", "user_id"),
+    retention="behaviour",
     columns=(
         _bucket(*_kept("bucket")),
         _user(*_kept("user_id")),
@@ -243,6 +249,7 @@ USER_PATTERNS = Dataset(
     grain="one user and pattern that holds",
     key=("user_id", "pattern"),
     order=("bucket", "user_id", "rank"),
+    retention="behaviour",
     columns=(
         _bucket(*_features("bucket")),
         _user(*_features("user_id")),
@@ -266,6 +273,7 @@ SEGMENT_SUMMARY = Dataset(
     grain="one pattern of the policy",
     key=("pattern",),
     order=("rank",),
+    retention="behaviour",
     columns=(
         Column("pattern", "varchar", "name of the pattern in the policy", made_of=("user_patterns.pattern",)),
         Column("rank", "integer", "the pattern's rank", at_least=1, made_of=("user_patterns.rank",)),
@@ -329,7 +337,10 @@ CAMPAIGNS = Dataset(
         ),
         Column("priority", "integer", "1 is served first", at_least=1),
         Column(
-            "status", "varchar", "status in the serving database; null where it has no row", nullable=True
+            "status",
+            "varchar",
+            "active, paused or expired by the dates of the night; null where it has no row",
+            nullable=True,
         ),
         Column("version", "integer", "version of the offer for new targets", nullable=True, at_least=1),
         Column("starts_at", "timestamp with time zone", "first instant of the offer, UTC", nullable=True),
@@ -352,6 +363,7 @@ CAMPAIGN_TARGETS = Dataset(
     grain="one new target: a campaign and a user who reached the draw in the night",
     key=("campaign_id", "user_id"),
     order=("campaign_id", "user_id"),
+    retention="targets",
     columns=(
         Column(
             "target_id",
@@ -438,6 +450,29 @@ TARGETING_DECISIONS = Dataset(
     references=(Reference(("campaign_id",), "campaigns"), Reference(("user_id",), "user_features")),
 )
 
+ARCHIVED_TARGETS = Dataset(
+    name="archived_targets",
+    grain="one target of an archived campaign; its day is the campaign's last",
+    key=("campaign_id", "user_id"),
+    order=("campaign_id", "user_id"),
+    retention="targets",
+    columns=(
+        Column("campaign_id", "varchar", "campaign"),
+        Column("campaign_version", "integer", "version of the offer promised"),
+        _user(),
+        Column("arm", "varchar", "treatment or control"),
+        Column("status", "varchar", "eligible, viewed or converted, as it was when archived"),
+        Column("reason", "varchar", "JSON: the feature values that qualified the user"),
+        Column("context", "varchar", "JSON: what the offer was filled in with"),
+        Column("assigned_on", "date", "the target day on which the user was drawn"),
+        Column("valid_from", "timestamp with time zone", "first instant of the offer, UTC"),
+        Column("valid_until", "timestamp with time zone", "first instant after the offer, UTC"),
+        Column("viewed_at", "timestamp with time zone", "first view, UTC", nullable=True),
+        Column("converted_at", "timestamp with time zone", "first conversion, UTC", nullable=True),
+        Column("created_at", "timestamp with time zone", "when it was published, UTC"),
+    ),
+)
+
 DATASETS = {
     dataset.name: dataset
     for dataset in (
@@ -449,5 +484,6 @@ DATASETS = {
         CAMPAIGNS,
         CAMPAIGN_TARGETS,
         TARGETING_DECISIONS,
+        ARCHIVED_TARGETS,
     )
 }

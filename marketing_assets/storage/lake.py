@@ -113,6 +113,25 @@ class Lake:
             temporary.unlink(missing_ok=True)
         return written
 
+    def remove(self, dataset: Dataset, day: date) -> int:
+        """Remove one partition; returns the bytes that it had, 0 where there is none.
+
+        Raises:
+            LakeError: it cannot be removed.
+        """
+        file = self.path(dataset, day)
+        self._guard()
+        try:
+            size = file.stat().st_size
+            file.unlink()
+            file.parent.rmdir()
+            _synced(file.parent.parent)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise _unwritable(file, error) from error
+        return size
+
     def _publish(self, temporary: Path, target: Path) -> None:
         try:
             _synced(temporary)

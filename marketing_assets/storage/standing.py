@@ -16,7 +16,7 @@ from marketing_assets.domain.assignment import share_digits
 from marketing_assets.domain.days import day_of, start_of
 from marketing_assets.engine.base import Engine, Value, sql
 from marketing_assets.policy.model import CampaignTemplate
-from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, TARGETING_DECISIONS, Dataset
+from marketing_assets.storage.datasets import ARCHIVED_TARGETS, CAMPAIGN_TARGETS, TARGETING_DECISIONS, Dataset
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.repositories import nights
 
@@ -85,12 +85,24 @@ def _register_published(
     if any(found.get(day, 0) != rows for day, rows in published.items()):
         file = lake.scratch / f"{name}-keys.csv"
         _export_keys(connection, file, min(published), max(published))
-        engine.register_csv("published_keys", [file], ["campaign_id", "user_id"])
+        engine.register_csv("serving_keys", [file], ["campaign_id", "user_id"])
+        archived = [day for day in lake.days(ARCHIVED_TARGETS) if day >= min(published)]
+        lake.register(engine, "archived_keys", ARCHIVED_TARGETS, archived)
+        engine.create("published_keys", _published_keys(min(published), max(published)))
         for relation, dataset in ((targets, CAMPAIGN_TARGETS), (decisions, TARGETING_DECISIONS)):
             lake.register(engine, "as_written", dataset, list(published))
             engine.create(relation, _cut_down(dataset))
-        engine.drop("as_written", "published_keys")
+        engine.drop("as_written", "published_keys", "serving_keys", "archived_keys")
         file.unlink()
+
+
+def _published_keys(first: date, last: date) -> exp.Query:
+    """Pairs of targets in the serving table, and of those that were archived from it since."""
+    assigned = exp.column("assigned_on").between(
+        exp.Literal.string(str(first + timedelta(days=1))), exp.Literal.string(str(last + timedelta(days=1)))
+    )
+    archived = exp.select("campaign_id", "user_id").from_("archived_keys").where(assigned)
+    return exp.union(exp.select("campaign_id", "user_id").from_("serving_keys"), archived)
 
 
 def _cut_down(dataset: Dataset) -> exp.Query:

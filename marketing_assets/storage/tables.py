@@ -182,3 +182,17 @@ simulated_clock = Table(
     Column("backend_start", _INSTANT),
     CheckConstraint("only_row = 1", name="only_row"),
 )
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("entry_id", BigInteger, primary_key=True, autoincrement=False, comment="1, 2, ... without a gap"),
+    Column("at", _INSTANT, nullable=False),
+    Column("actor", Text, nullable=False, comment="who; a user only as pseudonym"),
+    Column("action", Text, nullable=False, comment="what was done, such as campaign.expired"),
+    Column("subject", Text, nullable=False, comment="to what; a user only as pseudonym"),
+    Column("before", JSONB, nullable=False),
+    Column("after", JSONB, nullable=False),
+    Column("previous_hash", Text, nullable=False, comment="SHA-256 of the entry before"),
+    Index(None, "subject"),
+)

@@ -94,6 +94,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_database:
         ([], "Marketing that runs itself"),
         (["demo"], "Run the nightly job on real purchases"),
         (["run"], "missing days of the window are ingested first"),
+        (["cleanup"], "Do what the 03:00 job does"),
         (["up"], "Serve everything until Ctrl-C"),
         (["status"], "the newest night and the campaigns"),
         (["db"], "The databases"),

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from marketing_assets.domain.campaigns import Campaign, CampaignDecision, decide_campaigns
+from marketing_assets.domain.campaigns import Campaign, CampaignDecision, decide_campaigns, stood_before
 from marketing_assets.policy.load import load_policy
 from marketing_assets.policy.model import Policy
 
@@ -141,3 +141,34 @@ def test_an_id_that_is_over_is_never_opened_again(policy: Policy) -> None:
         "not_opened",
         "a campaign of this id is over already, and is never opened again",
     )
+
+
+def test_dates_decide_and_not_whether_the_clean_up_marked_what_is_over(policy: Policy) -> None:
+    over = replace(
+        opened_on(policy, date(2026, 11, 8), "re-engagement"), ends_at=datetime(2026, 11, 22, tzinfo=UTC)
+    )
+    before = decided(policy, [over])
+    assert decided(policy, [replace(over, status="expired")]) == before
+    ended = before["re-engagement-2026-11-08"]
+    assert ended.outcome == "ended"
+    assert ended.campaign is not None
+    assert ended.campaign.status == "expired"
+    assert decided(policy, [replace(over, status="paused")])["re-engagement-2026-11-08"] == ended
+    assert "re-engagement-2026-11-08" not in decided(policy, [replace(over, status="archived")])
+
+
+def test_before_a_rebuild_what_has_expired_since_is_open_and_what_was_opened_since_is_not_there(
+    policy: Policy,
+) -> None:
+    begins = datetime(2026, 11, 22, tzinfo=UTC)
+    earlier = replace(opened_on(policy, date(2026, 11, 10), "re-engagement"), status="expired")
+    over = replace(earlier, campaign_id="over", ends_at=begins)
+    archived = replace(earlier, campaign_id="archived", status="archived")
+    since = opened_on(policy, TARGET_DAY, "vip-rewards")
+    by_hand = replace(since, campaign_id="by-hand", origin="manual")
+    assert stood_before([earlier, over, archived, since, by_hand], begins) == [
+        replace(earlier, status="active"),
+        over,
+        archived,
+        by_hand,
+    ]

@@ -2,7 +2,8 @@
 
 Usage: python -m marketing_assets_tests.end_to_end.killer POINT marketing-arguments...
 A point is `before:<dataset>` or `after:<dataset>` (the rename of a partition) or `publish:<function>`
-(when that step of publishing is done, before its commit). `wait:<dataset>` stops at the
+(when that step of publishing is done, before its commit); `archive:<function>` and `retention:<function>` are
+likewise of the clean-up. `wait:<dataset>` stops at the
 rename until a file of that name appears beside the lake, for tests with two writers.
 """
 
@@ -12,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from marketing_assets import cli
-from marketing_assets.storage import lake, publish
+from marketing_assets.storage import archive, lake, publish, retention
 
 DATASETS = (
     "transactions",
@@ -28,6 +30,16 @@ DATASETS = (
     "targeting_decisions",
 )
 PUBLISHING = ("empty_free_slot", "insert_targets", "_replace_summary", "replace_segments", "_record")
+CLEANUP_POINTS = [
+    "archive:expire",
+    "before:archived_targets",
+    "after:archived_targets",
+    "archive:_compare",
+    "archive:_remove",
+    "archive:_archive_day",
+    "retention:_of",
+]
+MODULES = {"publish": publish, "archive": archive, "retention": retention}
 POINTS = [
     *(f"{when}:{dataset}" for dataset in DATASETS for when in ("before", "after")),
     *(f"publish:{function}" for function in PUBLISHING),
@@ -60,20 +72,20 @@ def wait_for(file: Path) -> None:
         time.sleep(0.05)
 
 
-def kill_after(function: str) -> None:
-    original: Callable[..., Any] = getattr(publish, function)
+def kill_after(module: ModuleType, function: str) -> None:
+    original: Callable[..., Any] = getattr(module, function)
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
         original(*arguments, **named)
         die()
 
-    setattr(publish, function, wrapped)
+    setattr(module, function, wrapped)
 
 
 def main() -> None:
     when, name = sys.argv[1].split(":")
-    if when == "publish":
-        kill_after(name)
+    if when in MODULES:
+        kill_after(MODULES[when], name)
     else:
         kill_at_rename(when, name)
     sys.argv = ["marketing", *sys.argv[2:]]

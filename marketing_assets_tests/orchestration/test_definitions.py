@@ -42,6 +42,11 @@ GRAPH = {
     "marketing/user_segments": {"published_night"},
     "marketing/segment_summary": {"published_night"},
     "marketing/published_nights": {"published_night"},
+    "expired_campaigns": set(),
+    "archived_targets": {"expired_campaigns"},
+    "lake_retention": set(),
+    "vacuumed_tables": {"archived_targets"},
+    "dagster_storage": set(),
 }
 
 OUTSIDE = {name for name in GRAPH if name == "source_transactions" or name.startswith("marketing/")}
@@ -58,6 +63,11 @@ GROUPS = {
     "targeting_decisions": "targeting",
     "published_night": "publishing",
     **{name: "publishing" for name in OUTSIDE if name.startswith("marketing/")},
+    "expired_campaigns": "cleanup",
+    "archived_targets": "cleanup",
+    "lake_retention": "cleanup",
+    "vacuumed_tables": "cleanup",
+    "dagster_storage": "cleanup",
 }
 
 KINDS = {
@@ -65,6 +75,10 @@ KINDS = {
     **{name: {"postgres"} for name in OUTSIDE},
     "source_transactions": {"parquet"},
     "published_night": {"postgres"},
+    "expired_campaigns": {"postgres"},
+    "lake_retention": {"parquet"},
+    "vacuumed_tables": {"postgres"},
+    "dagster_storage": {"postgres"},
 }
 
 FRESH = {
@@ -93,6 +107,7 @@ BLOCKING = {
         "reasons_true",
     },
     "targeting_decisions": {"schema", "unique_key", "no_nulls", "references_hold"},
+    "archived_targets": {"schema", "unique_key", "no_nulls", "in_range"},
 }
 
 WARNING = {
@@ -132,7 +147,8 @@ def test_every_asset_says_what_it_is_who_owns_it_and_how_it_is_made(graph: Asset
             assert f"\n\n{asked}" in node.description, (name, asked)
         assert node.is_materializable == (name not in OUTSIDE)
         if node.is_materializable:
-            assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition), name
+            daily = isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+            assert daily == (GROUPS[name] != "cleanup"), name
 
 
 def test_every_lake_asset_has_its_columns_each_with_a_meaning(graph: AssetGraph) -> None:
@@ -224,10 +240,12 @@ def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
     }
     ingest = {"transactions", "rejected_transactions"}
     behaviour = {"user_features", "user_patterns", "segment_summary"}
+    cleanup = {name for name, group in GROUPS.items() if group == "cleanup"}
     assert selected == {
         "ingest_range": ingest,
         "behaviour_range": ingest | behaviour,
-        "nightly_marketing": set(GRAPH) - OUTSIDE,
+        "nightly_marketing": set(GRAPH) - OUTSIDE - cleanup,
+        "campaign_cleanup": cleanup,
     }
     for job in made.resolve_all_job_defs():
         if not job.name.startswith("__"):
@@ -259,6 +277,20 @@ def test_the_night_begins_by_itself_at_the_configured_time_of_the_zone(tmp_path:
     [request] = ticked.run_requests or []
     assert request.partition_key == "2026-02-10"
     assert request.tags["trigger"] == "schedule"
+
+
+def test_the_clean_up_begins_by_itself_at_the_configured_time_of_the_zone(tmp_path: Path) -> None:
+    made = definitions(
+        tmp_path,
+        MARKETING_TIMEZONE="America/New_York",
+        CAMPAIGN_CLEANUP_HOUR=4,
+        CAMPAIGN_CLEANUP_MINUTE=20,
+    )
+    schedule = made.resolve_schedule_def("campaign_cleanup")
+    assert schedule.cron_schedule == "20 4 * * *"
+    assert schedule.execution_timezone == "America/New_York"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert schedule.job_name == "campaign_cleanup"
 
 
 def test_partitions_are_the_days_of_the_lake_in_its_zone(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: 
 
 
 def _decide(platform: Platform, day: date) -> "list[CampaignDecision]":
-    from marketing_assets.domain.campaigns import decide_campaigns
+    from marketing_assets.domain.campaigns import decide_campaigns, stood_before
     from marketing_assets.storage.repositories import campaigns as campaign_rows
 
     target_day = day + timedelta(days=1)
@@ -120,8 +120,7 @@ def _decide(platform: Platform, day: date) -> "list[CampaignDecision]":
     with platform.database.connect() as connection:
         existing = campaign_rows.not_over(connection, start_of(day, platform.zone))
     if platform.rebuild:
-        begins = start_of(target_day, platform.zone)
-        existing = [each for each in existing if each.origin == "manual" or each.starts_at < begins]
+        existing = stood_before(existing, start_of(target_day, platform.zone))
     return decide_campaigns(existing, audiences, platform.policy, target_day, platform.zone)
 
 

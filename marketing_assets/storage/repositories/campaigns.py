@@ -3,13 +3,15 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, and_, case, func, or_, select
+from sqlalchemy import Connection, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from marketing_assets.domain.campaigns import Campaign, canonical_json
+from marketing_assets.domain.days import day_of
 from marketing_assets.policy.model import CampaignTemplate
 from marketing_assets.storage.tables import campaign_targets, campaign_versions, marketing_campaigns
 
@@ -113,6 +115,87 @@ def summaries(connection: Connection, since: datetime) -> list[CampaignSummary]:
         .order_by(campaigns.c.priority, campaigns.c.campaign_id)
     )
     return [CampaignSummary(**row._mapping) for row in connection.execute(statement)]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A campaign that is over: its last instant and the status it had."""
+
+    campaign_id: str
+    ends_at: datetime
+    status: str
+
+
+def over(connection: Connection, now: datetime) -> list[Ended]:
+    """Active and paused campaigns whose end has passed, held until the transaction ends."""
+    campaigns = marketing_campaigns
+    statement = (
+        select(campaigns.c.campaign_id, campaigns.c.ends_at, campaigns.c.status)
+        .where(campaigns.c.status.in_(("active", "paused")), campaigns.c.ends_at <= now)
+        .order_by(campaigns.c.campaign_id)
+        .with_for_update()
+    )
+    return [Ended(**row._mapping) for row in connection.execute(statement)]
+
+
+def archivable(connection: Connection, ended_by: datetime, valid_until: datetime) -> list[Ended]:
+    """Expired campaigns that ended by `ended_by` and none of whose targets was valid after `valid_until`."""
+    campaigns, targets = marketing_campaigns, campaign_targets
+    unsettled = select(targets.c.campaign_id).where(targets.c.valid_until > valid_until)
+    statement = (
+        select(campaigns.c.campaign_id, campaigns.c.ends_at, campaigns.c.status)
+        .where(
+            campaigns.c.status == "expired",
+            campaigns.c.ends_at <= ended_by,
+            campaigns.c.campaign_id.not_in(unsettled),
+        )
+        .order_by(campaigns.c.ends_at, campaigns.c.campaign_id)
+    )
+    return [Ended(**row._mapping) for row in connection.execute(statement)]
+
+
+def set_status(
+    connection: Connection, campaign_ids: Sequence[str], before: Sequence[str], after: str, at: datetime
+) -> int:
+    """Give campaigns that have one of the statuses `before` another one; returns how many had."""
+    campaigns = marketing_campaigns
+    statement = (
+        update(campaigns)
+        .where(campaigns.c.campaign_id.in_(campaign_ids), campaigns.c.status.in_(before))
+        .values(status=after, revision=campaigns.c.revision + 1, updated_at=at)
+    )
+    return connection.execute(statement).rowcount
+
+
+def oldest_published(connection: Connection, now: datetime, zone: ZoneInfo) -> date | None:
+    """The first target day that published targets or campaigns that are not over go back to."""
+    campaigns, targets = marketing_campaigns, campaign_targets
+    starts = select(func.min(campaigns.c.starts_at)).where(campaigns.c.ends_at > now)
+    started = connection.execute(starts).scalar()
+    assigned = connection.execute(select(func.min(targets.c.assigned_on))).scalar()
+    days = [day for day in (assigned, day_of(started, zone) if started else None) if day is not None]
+    return min(days, default=None)
+
+
+def templates_in_use(connection: Connection, now: datetime) -> list[CampaignTemplate]:
+    """The templates as campaigns that are not over have frozen them."""
+    campaigns, versions = marketing_campaigns, campaign_versions
+    statement = (
+        select(versions.c.settings)
+        .join(campaigns, campaigns.c.campaign_id == versions.c.campaign_id)
+        .where(campaigns.c.ends_at > now, campaigns.c.origin == "policy")
+    )
+    return [
+        CampaignTemplate.model_validate_json(canonical_json(settings))
+        for settings in connection.execute(statement).scalars()
+    ]
+
+
+def latest_archived_end(connection: Connection) -> datetime | None:
+    """The end of the archived campaign that ended last; None where none is archived."""
+    campaigns = marketing_campaigns
+    statement = select(func.max(campaigns.c.ends_at)).where(campaigns.c.status == "archived")
+    return connection.execute(statement).scalar()
 
 
 def _row(campaign: Campaign) -> dict[str, object]:
