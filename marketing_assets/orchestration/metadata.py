@@ -18,6 +18,8 @@ from marketing_assets.errors import DatabaseError, MarketingError
 from marketing_assets.storage.datasets import Dataset
 
 if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
     from marketing_assets.storage.lake import Written
 
 Metadata = dict[str, RawMetadataValue]
@@ -110,18 +112,25 @@ def add_metadata(context: dg.AssetExecutionContext, asset: str, day: str, metada
 @contextmanager
 def named_failures() -> Iterator[None]:
     """Turn an error with a remedy into a Dagster failure that shows both, and is never retried."""
-    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy import exc
 
     try:
         yield
     except MarketingError as error:
         raise _failure(error) from error
-    except DBAPIError as error:
+    except exc.DBAPIError as error:
         lost = DatabaseError(
-            f"PostgreSQL was lost or refused: {' '.join(str(error).split())[:500]}",
+            f"PostgreSQL was lost or refused: {_without_rows(error)}",
             remedy="see that the database is up, then run the day again; nothing is half done",
         )
         raise _failure(lost) from error
+
+
+def _without_rows(error: "DBAPIError") -> str:
+    """What the database says went wrong, without the statement, its values and what quotes rows."""
+    diagnosis = getattr(error.orig, "diag", None)
+    said = getattr(diagnosis, "message_primary", None) or error.orig
+    return " ".join(str(said).split())[:500]
 
 
 def _failure(error: MarketingError) -> dg.Failure:

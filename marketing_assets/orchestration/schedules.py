@@ -1,10 +1,11 @@
-"""Schedules: the night begins by itself."""
+"""Schedules: the night begins by itself, and the morning looks whether it is there."""
 
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketing_assets.orchestration.jobs import NIGHTLY
+from marketing_assets.orchestration.watching import build_yesterday_published
 from marketing_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def build_schedules(
     settings: Settings, jobs: "list[UnresolvedAssetJobDefinition]"
 ) -> "list[dg.ScheduleDefinition | UnresolvedPartitionedAssetScheduleDefinition]":
-    """`nightly_marketing` for yesterday's partition, at the configured time of the business zone."""
+    """`nightly_marketing` for yesterday's partition, at the configured time of the business zone, and those
+    that watch it.
+    """
     nightly = next(job for job in jobs if job.name == NIGHTLY)
     return [
         dg.build_schedule_from_partitioned_job(
@@ -28,5 +31,6 @@ def build_schedules(
             default_status=dg.DefaultScheduleStatus.RUNNING,
             tags={"trigger": "schedule", "source": settings.source},
             description="Every night: the day that has just ended.",
-        )
+        ),
+        build_yesterday_published(settings, jobs),
     ]
