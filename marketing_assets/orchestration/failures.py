@@ -69,9 +69,9 @@ def failure_of(events: "Sequence[DagsterEvent]") -> RunFailure:
             failed = _failed_check(events, step)
             return failed or RunFailure(step, _innermost(data.error), _LEFT_IN_RUN, private=True)
     for event in events:
-        error = getattr(event.event_specific_data, "error", None)
-        if error is not None:
-            return RunFailure(None, _innermost(error), _NOT_BY_A_STEP, private=True)
+        cause = getattr(event.event_specific_data, "error", None)
+        if cause is not None:
+            return RunFailure(None, _innermost(cause), _NOT_BY_A_STEP, private=True)
     for event in events:
         if event.event_type_value == "PIPELINE_FAILURE" and event.message:
             return RunFailure(None, event.message, _NOT_BY_A_STEP)  # Dagster's: the process died, and such

@@ -95,8 +95,8 @@ class Analysis:
     Without a day it is the one before the day on which the request is first looked at.
     """
 
-    name = "analysis"
-    jobs = (NIGHTLY, INGEST_RANGE)
+    name: str = "analysis"
+    jobs: Sequence[str] = (NIGHTLY, INGEST_RANGE)
 
     def understand(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, object]:
         """The payload with its day.

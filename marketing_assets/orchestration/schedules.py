@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 def build_schedules(
     settings: Settings, jobs: "list[UnresolvedAssetJobDefinition]"
 ) -> "list[dg.ScheduleDefinition | UnresolvedPartitionedAssetScheduleDefinition]":
-    """`nightly_marketing` for yesterday's partition, at the configured time of the business zone, and those
-    that watch it.
-    """
+    """`nightly_marketing` for yesterday's partition, at the configured time of the zone; what watches it."""
     nightly = next(job for job in jobs if job.name == NIGHTLY)
     return [
         dg.build_schedule_from_partitioned_job(

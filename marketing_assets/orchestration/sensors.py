@@ -1,4 +1,4 @@
-"""Sensors: what looks every few seconds and starts runs or alerts. Each is built in the module of its matter."""
+"""Sensors: what looks every few seconds and starts runs or alerts, each built where its matter is."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -38,8 +38,10 @@ class Request:
 
 def ask(connection: Connection, kind: str, payload: Mapping[str, object], requested_by: str) -> uuid.UUID:
     """Insert a request; `requested_by` is a role or a pseudonym, never a user id."""
-    values = {"kind": kind, "payload": payload, "requested_by": requested_by}
-    return connection.execute(insert(requests).values(values).returning(requests.c.request_id)).scalar_one()
+    request_id = uuid.uuid4()
+    values = {"request_id": request_id, "kind": kind, "payload": payload, "requested_by": requested_by}
+    connection.execute(insert(requests).values(values))
+    return request_id
 
 
 def unfinished(connection: Connection, limit: int) -> list[Request]:
