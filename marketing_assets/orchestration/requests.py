@@ -141,7 +141,7 @@ class Analysis:
     def result(
         self, instance: dg.DagsterInstance, connection: "Connection", payload: Mapping[str, object]
     ) -> Mapping[str, object]:
-        """Users analysed, users of each pattern, campaigns opened, users targeted; zeros where not decided."""
+        """Users analysed and of each pattern, campaigns opened, users targeted; zeros where not decided."""
         from marketing_assets.storage.repositories import nights
 
         day = date.fromisoformat(str(payload["day"]))
