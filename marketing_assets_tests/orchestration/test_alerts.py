@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,8 @@ def log(caplog: pytest.LogCaptureFixture) -> logging.Logger:
 
 
 def alerts(*urls: str) -> Alerts:
-    return Alerts(Settings(_env_file=None, MARKETING_ALERT_URLS=",".join(urls)))
+    given: dict[str, Any] = {"MARKETING_ALERT_URLS": ",".join(urls)}
+    return Alerts(Settings(_env_file=None, **given))
 
 
 def test_an_alert_arrives_whole_and_is_logged(

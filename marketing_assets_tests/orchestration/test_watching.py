@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -32,8 +33,9 @@ def watched(world: World, service: AlertService) -> World:
 
 
 def with_alerts(world: World, service: AlertService, instance: dg.DagsterInstance | None = None) -> World:
-    given = Settings(_env_file=None, MARKETING_ALERT_URLS=service.url, MARKETING_UI_URL="http://ui:3000")
-    values = {"alert_urls": given.alert_urls, "ui_url": given.ui_url}
+    given: dict[str, Any] = {"MARKETING_ALERT_URLS": service.url, "MARKETING_UI_URL": "http://ui:3000"}
+    read = Settings(_env_file=None, **given)
+    values = {"alert_urls": read.alert_urls, "ui_url": read.ui_url}
     world.settings = world.settings.model_copy(update=values)
     world.instance = instance or world.instance
     return world
