@@ -86,3 +86,7 @@ class RunFailedError(MarketingError):
 
 class ServeError(MarketingError):
     """One of the services of `marketing up` ended by itself."""
+
+
+class RequestError(MarketingError):
+    """A row of `requests` asks for something that nobody knows, or that makes no sense."""

@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from marketing_assets.errors import SettingsError
 
@@ -39,6 +47,32 @@ def _postgres_url(url: str) -> str:
 
 
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+
+
+def _http_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+        raise ValueError("a URL such as http://127.0.0.1:3000")
+    return url.rstrip("/")
+
+
+# A comma may also stand inside of an address: only one that another address follows parts two.
+_BETWEEN_URLS = re.compile(r"[,\s]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+
+
+def _alert_urls(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(_BETWEEN_URLS.split(value.strip().rstrip(","))) if value.strip() else ()
+
+
+def _known_services(urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if urls:
+        from apprise import Apprise
+
+        for place, url in enumerate(urls, start=1):
+            if Apprise.instantiate(url.get_secret_value()) is None:
+                raise ValueError(f"address {place} of {len(urls)} is none that apprise knows")
+    return urls
 
 
 class Settings(BaseSettings):
@@ -87,6 +121,13 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, le=256, validation_alias="MARKETING_THREADS")
     memory_limit: str = Field(
         "1GiB", pattern=r"^[1-9][0-9]*(\.[0-9]+)?(MB|GB|MiB|GiB)$", validation_alias="MARKETING_MEMORY_LIMIT"
+    )
+
+    alert_urls: Annotated[
+        tuple[SecretStr, ...], NoDecode, BeforeValidator(_alert_urls), AfterValidator(_known_services)
+    ] = Field((), validation_alias="MARKETING_ALERT_URLS")
+    ui_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "http://127.0.0.1:3000", validation_alias="MARKETING_UI_URL"
     )
 
     @field_validator("retention_days")
@@ -142,7 +183,7 @@ def load_settings() -> Settings:
 def _settings_error(error: ValidationError) -> SettingsError:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "a setting"
-    secret = "URL" in name or "KEY" in name
+    secret = ("URL" in name and name != "MARKETING_UI_URL") or "KEY" in name
     value = "(hidden)" if secret else repr(first["input"])
     said = first["msg"].removeprefix("Value error, ")
     return SettingsError(

@@ -176,3 +176,43 @@ def test_an_env_file_that_is_not_text_is_one_clear_error(tmp_path: Path) -> None
     with pytest.raises(SettingsError, match=r"\.env cannot be read") as refused:
         load_settings()
     assert "UTF-8" in refused.value.remedy
+
+
+def test_alert_urls_are_parted_at_commas_between_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "MARKETING_ALERT_URLS", "json://127.0.0.1:8080/a, mailto://me:pass@example.org?to=a@b.org,c@d.org,"
+    )
+    settings = load_settings()
+    assert [url.get_secret_value() for url in settings.alert_urls] == [
+        "json://127.0.0.1:8080/a",
+        "mailto://me:pass@example.org?to=a@b.org,c@d.org",
+    ]
+    assert "127.0.0.1:8080" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "urls", ["json://127.0.0.1:8080/secret,nonsense://hunter2", "json://host/secret,json://", "hunter2"]
+)
+def test_an_alert_address_that_no_service_has_is_refused_without_showing_it(
+    urls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETING_ALERT_URLS", urls)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert refused.value.message.startswith("MARKETING_ALERT_URLS=(hidden) is not allowed: address ")
+    assert refused.value.message.endswith("is none that apprise knows")
+    assert "\n" not in refused.value.message
+    assert "hunter2" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_address_of_the_ui_is_one_a_browser_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().ui_url == "http://127.0.0.1:3000"
+    monkeypatch.setenv("MARKETING_UI_URL", "https://dagster.example.org/marketing/")
+    assert load_settings().ui_url == "https://dagster.example.org/marketing"
+    monkeypatch.setenv("MARKETING_UI_URL", "dagster.example.org")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert refused.value.message == (
+        "MARKETING_UI_URL='dagster.example.org' is not allowed: a URL such as http://127.0.0.1:3000"
+    )

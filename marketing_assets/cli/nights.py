@@ -167,12 +167,8 @@ class Nights:
         return NightRun(day, ingest, report)
 
     def _ingest_missing(self, day: date, tags: dict[str, str]) -> RunReport | None:
-        lake = Lake(self.settings.lake)
-        missing = [
-            each
-            for each in window(day, self.settings.window_days)[:-1]
-            if each >= self.record.start_date and not lake.path(TRANSACTIONS, each).exists()
-        ]
+        earlier = window(day, self.settings.window_days, self.record.start_date)[:-1]
+        missing = Lake(self.settings.lake).missing(TRANSACTIONS, earlier)
         if not missing:
             return None
         self._progress(f"{len(missing)} days of its window are missing: ingesting them first")

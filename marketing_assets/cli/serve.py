@@ -11,7 +11,7 @@ from types import FrameType
 
 from marketing_assets.errors import ServeError
 from marketing_assets.orchestration.running import copy_packaged, prepare_instance
-from marketing_assets.settings import Settings
+from marketing_assets.settings import Settings, export_environment
 
 _STOP_SECONDS = 15.0
 
@@ -24,6 +24,8 @@ def serve(settings: Settings, port: int) -> None:
         ServeError: a service ended by itself.
     """
     prepare_instance(settings)
+    if "ui_url" not in settings.model_fields_set:
+        export_environment({"MARKETING_UI_URL": f"http://127.0.0.1:{port}"})
     workspace = settings.dagster_home / "workspace.yaml"
     copy_packaged("workspace.yaml", workspace)
     location = ["-w", str(workspace)]

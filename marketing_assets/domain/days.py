@@ -34,9 +34,9 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
 
 
-def window(day: date, window_days: int) -> list[date]:
-    """The `window_days` days that end with `day`."""
-    return days_between(day - timedelta(days=window_days - 1), day)
+def window(day: date, window_days: int, since: date = date.min) -> list[date]:
+    """The `window_days` days that end with `day`, from `since` on."""
+    return days_between(max(since, day - timedelta(days=window_days - 1)), day)
 
 
 def spans(days: list[date], longest: int) -> Iterator[list[date]]:

@@ -17,6 +17,7 @@ from marketing_assets.orchestration.jobs import build_jobs
 from marketing_assets.orchestration.partitions import daily_partitions
 from marketing_assets.orchestration.platform import platform_resource
 from marketing_assets.orchestration.schedules import build_schedules
+from marketing_assets.orchestration.sensors import build_sensors
 from marketing_assets.orchestration.serving import build_tables
 from marketing_assets.settings import Settings
 
@@ -43,6 +44,7 @@ def build_definitions(
         ],
         jobs=jobs,
         schedules=build_schedules(settings, jobs),
+        sensors=build_sensors(settings, jobs),
         resources={"platform": platform_resource(settings)},
         executor=dg.in_process_executor,
         loggers=loggers,

@@ -154,11 +154,18 @@ def named_failures() -> Iterator[None]:
         raise _failure(error) from error
     except (DBAPIError, psycopg.Error) as error:
         lost = DatabaseError(
-            f"PostgreSQL was lost or refused: {' '.join(str(error).split())[:500]}",
+            f"PostgreSQL was lost or refused: {_without_rows(error)}",
             remedy="see that the database is up, then run the day again; nothing is half done",
             transient=is_transient(error),
         )
         raise _failure(lost) from error
+
+
+def _without_rows(error: Exception) -> str:
+    """What the database says went wrong, without the statement, its values and what quotes rows."""
+    cause = getattr(error, "orig", None) or error
+    said = getattr(getattr(cause, "diag", None), "message_primary", None) or cause
+    return " ".join(str(said).split())[:500]
 
 
 def _failure(error: MarketingError) -> dg.Failure:

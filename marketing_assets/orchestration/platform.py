@@ -7,7 +7,7 @@ no two runs ever write at a time, however they were started.
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -166,7 +166,19 @@ class Platform:
 
     def window(self, day: date) -> list[date]:
         """The days of the window that ends with `day`, from the lake's first day on."""
-        return [each for each in window(day, self.settings.window_days) if each >= self.record.start_date]
+        return window(day, self.settings.window_days, self.record.start_date)
+
+
+@cache
+def prepare_once(urls: "DatabaseUrls") -> None:
+    """Bring the schema up to date, once in the life of this process: for what looks every few seconds.
+
+    Raises:
+        DatabaseError: the database cannot be reached or upgraded; the next call tries again.
+    """
+    from marketing_assets.storage import database
+
+    database.prepare(urls)
 
 
 def platform_resource(settings: Settings) -> dg.ResourceDefinition:

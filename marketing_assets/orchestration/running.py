@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from marketing_assets.errors import DatabaseError
 from marketing_assets.orchestration.build import build_definitions
+from marketing_assets.orchestration.failures import failure_of
 from marketing_assets.settings import Settings, export_environment
 from marketing_assets.storage import database
 
@@ -143,7 +144,7 @@ class Runner:
             for event in result.all_events
             if event.event_type_value == "STEP_SUCCESS"
         ]
-        error = None if result.success else _error_of(result.all_events)
+        error = None if result.success else failure_of(result.all_events).text
         return RunReport(result.run_id, result.success, steps, error, _figures(result.all_events))
 
 
@@ -170,45 +171,6 @@ def _cut_off(error: Exception) -> DatabaseError:
 def _is_interruption(event: "DagsterEvent") -> bool:
     error = getattr(event.event_specific_data, "error", None)
     return getattr(error, "cls_name", None) == "DagsterExecutionInterruptedError"
-
-
-def _error_of(events: "Sequence[DagsterEvent]") -> str:
-    """What ended the run: the failure's own words where it has some, else the innermost error."""
-    for event in events:
-        if event.event_type_value == "STEP_FAILURE":
-            data = event.step_failure_data
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                return data.user_failure_data.description
-            failed = _failed_checks(events, str(event.step_key))
-            return failed or _innermost(data.error)
-    for event in events:
-        error = getattr(event.event_specific_data, "error", None)
-        if error is not None:
-            return _innermost(error)
-    return "a check failed: see the run in the UI"
-
-
-def _failed_checks(events: "Sequence[DagsterEvent]", step: str) -> str | None:
-    """The blocking checks that stopped a step: what was observed, the limit, how to list the rows."""
-    said = []
-    for event in events:
-        if event.event_type_value == "ASSET_CHECK_EVALUATION" and event.step_key == step:
-            check = event.asset_check_evaluation_data
-            if not check.passed and check.blocking:
-                shown = {name: value.value for name, value in check.metadata.items()}
-                said.append(
-                    f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: "
-                    f"observed {shown.get('observed')}, limit {shown.get('limit')}"
-                    f"\n  What to do: list the rows with {shown.get('how_to_list')}"
-                )
-    return said[0] if said else None
-
-
-def _innermost(error: object) -> str:
-    cause = getattr(error, "cause", None)
-    if cause is not None:
-        return _innermost(cause)
-    return str(getattr(error, "message", error)).strip().removeprefix("marketing_assets.errors.")
 
 
 class _Progress(logging.Handler):

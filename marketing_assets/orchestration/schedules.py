@@ -1,10 +1,11 @@
-"""Schedules: the night begins by itself, and what is over is cleaned up after it."""
+"""Schedules: the night begins by itself, what is over is cleaned up, and the morning looks whether it is there."""
 
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketing_assets.orchestration.jobs import CLEANUP, NIGHTLY
+from marketing_assets.orchestration.watching import build_yesterday_published
 from marketing_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def build_schedules(
     settings: Settings, jobs: "list[UnresolvedAssetJobDefinition]"
 ) -> "list[dg.ScheduleDefinition | UnresolvedPartitionedAssetScheduleDefinition]":
-    """`nightly_marketing` for yesterday's partition and `campaign_cleanup`, in the business zone."""
+    """`nightly_marketing` for yesterday's partition, `campaign_cleanup`, and the look at whether it is there."""
     nightly = next(job for job in jobs if job.name == NIGHTLY)
     cleanup = next(job for job in jobs if job.name == CLEANUP)
     return [
@@ -39,4 +40,5 @@ def build_schedules(
             tags={"trigger": "schedule"},
             description="Every night: campaigns that are over, old partitions, old events.",
         ),
+        build_yesterday_published(settings, jobs),
     ]

@@ -73,13 +73,17 @@ class Lake:
         found = (self.root / dataset.name).glob(f"day=*/{_PART}")
         return sorted(date.fromisoformat(file.parent.name.removeprefix("day=")) for file in found)
 
+    def missing(self, dataset: Dataset, days: Sequence[date]) -> list[date]:
+        """Those of `days` that have no partition, in the order given."""
+        return [day for day in days if not self.path(dataset, day).exists()]
+
     def register(self, engine: Engine, relation: str, dataset: Dataset, days: Sequence[date]) -> None:
         """Name the rows of the partitions of `days`, with their `day`.
 
         Raises:
             MissingPartitionError: a partition was never made.
         """
-        missing = [day for day in days if not self.path(dataset, day).exists()]
+        missing = self.missing(dataset, days)
         if missing:
             raise MissingPartitionError(
                 f"{dataset.name} has no partition for {_listed(missing)} in {self.root}",

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    Uuid,
     func,
     text,
 )
@@ -170,6 +171,26 @@ published_nights = Table(
     Column("targets", BigInteger, nullable=False, comment="targets of the night, to know the lake's rows by"),
     Column("published_at", _INSTANT, nullable=False),
     CheckConstraint("status in ('published', 'skipped', 'stale')", name="status"),
+)
+
+_OPEN = text("status in ('queued', 'running')")
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    # Not constrained: a kind that nobody knows fails its row with a reason instead of the one who asks.
+    Column("kind", Text, nullable=False),
+    Column("payload", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("requested_by", Text, nullable=False, comment="a role or a pseudonym, never a user id"),
+    Column("requested_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("status", Text, nullable=False, server_default=text("'queued'")),
+    Column("run_id", Text, comment="the run that works for it now, in the end the one that did it"),
+    Column("result", JSONB, comment="succeeded: what it came to; failed: error and remedy"),
+    Column("finished_at", _INSTANT),
+    CheckConstraint("status in ('queued', 'running', 'succeeded', 'failed')", name="status"),
+    CheckConstraint("(finished_at is not null) = (status in ('succeeded', 'failed'))", name="finished"),
+    Index("ix_requests_open", "requested_at", postgresql_where=_OPEN),
 )
 
 simulated_clock = Table(

@@ -38,6 +38,13 @@ def test_the_window_ends_with_the_day() -> None:
     assert (days[0], days[-1], len(days)) == (date(2026, 1, 30), date(2026, 3, 1), 31)
 
 
+def test_the_window_begins_with_the_first_day_there_is() -> None:
+    first = date(2026, 2, 20)
+    assert window(date(2026, 3, 1), 31, first)[0] == first
+    assert window(first, 31, first) == [first]
+    assert window(date(2026, 2, 19), 31, first) == []
+
+
 def test_spans_cut_without_losing_a_day() -> None:
     days = days_between(date(2026, 1, 1), date(2026, 1, 25))
     parts = list(spans(days, 10))

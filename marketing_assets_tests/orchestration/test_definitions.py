@@ -252,6 +252,17 @@ def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
             assert {"trigger": "ui", "source": "files"}.items() <= job.tags.items(), job.name
 
 
+def test_the_sensors_run_unless_somebody_stops_them(tmp_path: Path) -> None:
+    sensors = {sensor.name: sensor for sensor in definitions(tmp_path).sensors or []}
+    assert {"requests", "run_failure", "failing_warnings"} <= set(sensors)
+    for sensor in sensors.values():
+        assert isinstance(sensor, dg.SensorDefinition)
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+        assert sensor.description
+    # Requests are looked at whenever the daemon's loop comes around, every five seconds.
+    assert sensors["requests"].minimum_interval_seconds == 1
+
+
 # Dagster's own tick calls its own deprecated method.
 @pytest.mark.filterwarnings("ignore:Function `JobDefinition.run_request_for_partition`")
 def test_the_night_begins_by_itself_at_the_configured_time_of_the_zone(tmp_path: Path) -> None:

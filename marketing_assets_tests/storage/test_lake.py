@@ -142,6 +142,12 @@ def test_days_lists_what_has_a_partition(engine: DuckDBEngine, lake: Lake) -> No
     assert lake.days(SEGMENT_SUMMARY) == [date(2026, 2, 9), D, date(2026, 2, 12)]
 
 
+def test_missing_is_what_has_no_partition(lake: Lake) -> None:
+    days = [date(2026, 2, 9), D, date(2026, 2, 11)]
+    assert lake.missing(SEGMENT_SUMMARY, days) == [date(2026, 2, 9), date(2026, 2, 11)]
+    assert lake.missing(USER_PATTERNS, [D]) == [D]
+
+
 def test_missing_partitions_are_named_with_the_command_that_makes_them(
     engine: DuckDBEngine, lake: Lake
 ) -> None:

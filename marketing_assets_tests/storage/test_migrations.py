@@ -88,3 +88,17 @@ def test_an_empty_database_has_no_live_slot_after_the_upgrade(fresh_database: st
     migrate(fresh_database, "0002")
     assert ask(fresh_database, "select * from marketing.live_segments") == []
     assert ask(fresh_database, "select * from marketing.user_segments") == []
+
+
+def test_requests_are_there_after_the_upgrade_and_gone_on_the_way_back(fresh_database: str) -> None:
+    migrate(fresh_database, "0002")
+    for _ in range(2):
+        migrate(fresh_database, "0003")
+        ask(fresh_database, "insert into marketing.requests (kind, requested_by) values ('analysis', 'app')")
+        assert ask(fresh_database, "select kind, payload, status, run_id from marketing.requests") == [
+            ("analysis", {}, "queued", None)
+        ]
+        with pytest.raises(psycopg.errors.CheckViolation):
+            ask(fresh_database, "update marketing.requests set status = 'succeeded'")
+        migrate(fresh_database, "0002", back=True)
+        assert ask(fresh_database, "select to_regclass('marketing.requests')") == [(None,)]

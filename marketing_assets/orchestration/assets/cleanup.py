@@ -138,12 +138,12 @@ def _retention() -> dg.AssetsDefinition:
         kinds={"parquet"},
         owners=OWNERS,
         description=described(
-            "Old partitions of the lake go. Dagster goes on showing them as materialised; what went is listed "
-            "here.",
+            "Old partitions of the lake go. Dagster goes on showing them as materialised; what went is "
+            "listed here.",
             grain="one clean-up",
             source="the lake",
-            rule="past MARKETING_RETENTION_DAYS or MARKETING_FEATURE_RETENTION_DAYS, unless the newest night, "
-            "an open campaign or a cooldown needs them",
+            rule="past MARKETING_RETENTION_DAYS or MARKETING_FEATURE_RETENTION_DAYS, unless the newest "
+            "night, an open campaign or a cooldown needs them",
             readers="people",
         ),
     )

@@ -1,0 +1,112 @@
+"""Dagster's daemon as a process, as `marketing up` starts it, on a world of the tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+
+from marketing_assets_tests.end_to_end.shell import Shell
+
+_T = TypeVar("_T")
+
+_START = """
+import os, sys
+from marketing_assets.orchestration.running import copy_packaged, prepare_instance
+from marketing_assets.settings import load_settings
+settings = load_settings()
+prepare_instance(settings)
+workspace = settings.dagster_home / "workspace.yaml"
+copy_packaged("workspace.yaml", workspace)
+daemon = ["-m", "dagster._daemon", "run", "--log-level", "warning", "-w", str(workspace)]
+os.execv(sys.executable, [sys.executable, *daemon])
+"""
+
+
+def wait_for(what: str, found: Callable[[], _T | None], seconds: float = 60.0) -> _T:
+    """Look again and again until there is something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"no {what} within {seconds:.0f} s")
+
+
+@dataclass
+class DaemonProcess:
+    """The process and Dagster's database; `settings` are more variables of its environment."""
+
+    shell: Shell
+    settings: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.shell.world.root / "daemon.log"
+
+    def start(self) -> None:
+        """Start it, and wait until it has looked for requests once."""
+        before = self._ticks() if self._has_storage() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _START],
+                env={**self.shell.environment, **self.settings},
+                cwd=self.shell.world.root,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for("tick of a sensor", lambda: self._has_storage() and self._ticks() > before)
+
+    def kill(self) -> None:
+        """End the daemon alone, as `kill -9` would; its code server sees that and goes by itself."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End the daemon and everything that it started."""
+        if self.process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(15)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def rows(self, statement: str) -> list[tuple[object, ...]]:
+        """Rows of a query on Dagster's own database."""
+        with psycopg.connect(self.shell.dagster_url) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def _has_storage(self) -> bool:
+        try:
+            return self.rows("select to_regclass('job_ticks') is not null") == [(True,)]
+        except psycopg.OperationalError:
+            return False
+
+    def _ticks(self) -> int:
+        [(count,)] = self.rows("select count(*) from job_ticks where type = 'SENSOR'")
+        return int(str(count))
+
+
+@contextmanager
+def daemon_on(shell: Shell, settings: Mapping[str, str] | None = None) -> Iterator[DaemonProcess]:
+    """The daemon, running while the block does."""
+    made = DaemonProcess(shell, settings or {})
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
