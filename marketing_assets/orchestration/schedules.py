@@ -1,4 +1,4 @@
-"""Schedules: the night begins by itself, what is over is cleaned up, and the morning looks whether it is there."""
+"""Schedules: what begins by itself at a time of the day: the night, the clean-up, a look in the morning."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def build_schedules(
     settings: Settings, jobs: "list[UnresolvedAssetJobDefinition]"
 ) -> "list[dg.ScheduleDefinition | UnresolvedPartitionedAssetScheduleDefinition]":
-    """`nightly_marketing` for yesterday's partition, `campaign_cleanup`, and the look at whether it is there."""
+    """`nightly_marketing` for yesterday's partition, `campaign_cleanup`, and the look whether it is there."""
     nightly = next(job for job in jobs if job.name == NIGHTLY)
     cleanup = next(job for job in jobs if job.name == CLEANUP)
     return [
