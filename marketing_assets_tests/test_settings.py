@@ -85,6 +85,7 @@ def test_places_follow_home_unless_they_are_named(tmp_path: Path, monkeypatch: p
         ("MARKETING_ANALYSIS_HOUR", "-1", "greater than or equal to 0"),
         ("MARKETING_ANALYSIS_HOUR", "two", "integer"),
         ("MARKETING_ANALYSIS_MINUTE", "60", "less than or equal to 59"),
+        ("MARKETING_DEADLINE_HOURS", "0", "greater than or equal to 1"),
         ("MARKETING_TIMEZONE", "Mars/Olympus", "IANA time zone database"),
         ("MARKETING_TIMEZONE", "../../etc/passwd", "IANA time zone database"),
         ("MARKETING_START_DATE", "31.12.2025", "date"),
