@@ -42,7 +42,7 @@ def world(decided_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """An instance with Dagster's own queue, whose runs are executed in this process when they are launched."""
+    """An instance with Dagster's own queue; its runs are executed in this process when they are launched."""
     launcher = {
         "module": "dagster._core.launcher.sync_in_memory_run_launcher",
         "class": "SyncInMemoryRunLauncher",
@@ -88,12 +88,16 @@ def backfilled(
             queued = instance.get_runs(RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
             for run in reversed(queued):  # as the daemon takes them off the queue: the oldest first
                 instance.launch_run(run.run_id, workspace.create_request_context())
-            backfill = instance.get_backfill("abcdefgh")
-            assert backfill is not None
-            if backfill.status != BulkActionStatus.REQUESTED:
+            if _status(instance) != BulkActionStatus.REQUESTED:
                 break
-    assert backfill.status == ended
+    assert _status(instance) == ended
     return list(reversed(instance.get_runs(RunsFilter(tags={"dagster/backfill": "abcdefgh"}))))
+
+
+def _status(instance: dg.DagsterInstance) -> BulkActionStatus:
+    backfill = instance.get_backfill("abcdefgh")
+    assert backfill is not None
+    return backfill.status
 
 
 def assets_of(run: dg.DagsterRun) -> set[str]:
