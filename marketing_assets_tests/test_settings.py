@@ -92,6 +92,7 @@ def test_places_follow_home_unless_they_are_named(tmp_path: Path, monkeypatch: p
         ("MARKETING_RETENTION_DAYS", "89", "at least the days of the window (MARKETING_WINDOW_DAYS, 90)"),
         ("MARKETING_RETENTION_DAYS", "36501", "less than or equal to 36500"),
         ("MARKETING_FEATURE_RETENTION_DAYS", "1", "greater than or equal to 2"),
+        ("MARKETING_DEADLINE_HOURS", "0", "greater than or equal to 1"),
         ("MARKETING_TIMEZONE", "Mars/Olympus", "IANA time zone database"),
         ("MARKETING_TIMEZONE", "../../etc/passwd", "IANA time zone database"),
         ("MARKETING_START_DATE", "31.12.2025", "date"),

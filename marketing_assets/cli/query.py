@@ -72,7 +72,8 @@ def _parsed(statements: str) -> list[exp.Expr]:
         raise QueryError("there is no statement", remedy=_REMEDY)
     for each in parsed:
         if not isinstance(each, exp.Query | exp.Describe):
-            raise QueryError(f"only reading is allowed, not {each.key.upper()}", remedy=_REMEDY)
+            said = each.sql("duckdb")[:80]
+            raise QueryError(f"only select statements are run, not: {said}", remedy=_REMEDY)
     return parsed
 
 

@@ -95,6 +95,8 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_database:
         (["demo"], "Run the nightly job on real purchases"),
         (["run"], "missing days of the window are ingested first"),
         (["cleanup"], "Do what the 03:00 job does"),
+        (["backfill"], "where they are missing; decide nothing"),
+        (["sql"], "such as what a failed check shows"),
         (["up"], "Serve everything until Ctrl-C"),
         (["status"], "the newest night and the campaigns"),
         (["db"], "The databases"),
@@ -124,6 +126,11 @@ def test_help_says_what_each_command_is_for(command: list[str], says: str) -> No
         (["run", "--day", "2026-02-30"], "'2026-02-30' is not a day"),
         (["demo", "--nights", "0"], "should be greater than or equal to 1"),
         (["up", "--port", "http"], "unable to parse string as an integer"),
+        (["backfill", "--from", "2026-02-01"], "Missing option '--to'"),
+        (
+            ["backfill", "--from", "2026-02-02", "--to", "2026-02-01"],
+            "--from 2026-02-02 lies after --to 2026-02-01",
+        ),
         (["frobnicate"], "No such command"),
         (["demo", "--users", "500"], "--users needs --source simulated"),
         (["demo", "--source", "simulated", "--users", "5"], "greater than or equal to 100"),
@@ -135,6 +142,47 @@ def test_options_that_make_no_sense_are_refused_before_anything_starts(
     result = runner.invoke(app, arguments)
     assert result.exit_code == 2
     assert says in " ".join(result.output.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sql_prints_rows_narrow_ones_as_a_table(marketing: Command, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("n,name\n1,[red]one\n2,\n3,three\n", encoding="utf-8")
+    code, out, err = marketing(
+        "sql", "select * from 'x.csv' order by n; select 1 as n limit 0", "--rows", "2"
+    )
+    assert (code, err) == (0, "")
+    assert "│ 1 │ [red]one │" in out
+    assert "three" not in out
+    assert "There are more than 2 rows; --rows shows more." in out
+    assert out.endswith("No rows.\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_sql_prints_wide_rows_one_column_a_line(marketing: Command) -> None:
+    columns = ", ".join(f"{number} as column_{number}" for number in range(9))
+    code, out, _ = marketing("sql", f"select {columns}")
+    assert code == 0
+    assert out.splitlines()[:3] == ["row 1", "  column_0: 0", "  column_1: 1"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("drop table x", "only select statements are run, not: DROP TABLE x"),
+        ("copy (select 1) to 'x'", "only select statements are run, not: COPY (SELECT 1) TO 'x'"),
+        ("select 1; delete from x", "only select statements are run, not: DELETE FROM x"),
+        ("selec t", "only select statements are run, not: selec"),
+        ("select (", "this is not SQL: "),
+        (" ", "there is no statement"),
+        ("select * from nowhere", "the statement cannot be run: Catalog Error: Table with name nowhere"),
+    ],
+)
+def test_sql_reads_and_does_nothing_else(
+    marketing: Command, statement: str, says: str, tmp_path: Path
+) -> None:
+    message, remedy = marketing.fails("sql", statement)
+    assert message.startswith(says)
+    assert remedy == "write one or more select statements, with a semicolon between two"
     assert list(tmp_path.iterdir()) == []
 
 

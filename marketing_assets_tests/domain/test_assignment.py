@@ -1,5 +1,6 @@
 """Assignment: the published check vectors, and Python and SQL in agreement on any id."""
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketing_assets.domain.assignment import bucket_digits, held_out, share_digits
+from marketing_assets.domain.assignment import CERTAIN, bucket_digits, deviation, held_out, share_digits
 
 # What PostgreSQL and DuckDB can hold as text: everything but half a surrogate pair and NUL.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -70,3 +71,34 @@ def test_sql_agrees_with_python(
     values = [salt, user_id, share_digits(share), salt, user_id]
     rows = connection.execute(statement, values).fetchall()
     assert rows == [(held_out(salt, user_id, share), bucket_digits(salt, user_id))]
+
+
+@pytest.mark.parametrize(
+    ("targets", "control", "share", "expected"),
+    [
+        (1_000_000, 100_000, "0.1", 0.0),
+        (1_000_000, 101_200, "0.1", 4.0),  # the normal curve: 1,200 / sqrt(90,000)
+        (1_000_000, 98_800, "0.1", -4.0),
+        (1, 1, "0.05", 1.645),  # one in twenty
+        (10, 0, "0.1", -0.389),  # 0.9 ** 10 = 0.349
+        (0, 0, "0.1", 0.0),
+        (5, 0, "0", 0.0),
+        (5, 1, "0", CERTAIN),
+        (5, 5, "1", 0.0),
+        (5, 4, "1", -CERTAIN),
+    ],
+)
+def test_how_far_an_arm_lies_from_its_share(targets: int, control: int, share: str, expected: float) -> None:
+    assert deviation(targets, control, Decimal(share)) == pytest.approx(expected, abs=0.001)
+
+
+def test_a_fair_draw_is_hardly_ever_four_deviations_away() -> None:
+    """Whatever the size: the probability of all outcomes that far away is below that of a normal curve."""
+    for targets in (1, 2, 5, 20, 100, 1_000):
+        for share in (Decimal("0.01"), Decimal("0.1"), Decimal("0.5")):
+            probability = sum(
+                math.comb(targets, k) * float(share) ** k * (1 - float(share)) ** (targets - k)
+                for k in range(targets + 1)
+                if abs(deviation(targets, k, share)) > 4
+            )
+            assert probability <= 6.4e-5

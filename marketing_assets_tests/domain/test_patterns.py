@@ -13,8 +13,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sqlglot import exp
 
-from marketing_assets.domain.patterns import pattern_matches
+from marketing_assets.domain.patterns import pattern_matches, reason_holds
 from marketing_assets.policy.load import load_policy
 from marketing_assets.policy.model import Condition, Pattern, Rule
 from marketing_assets.policy.rules import KINDS, OPERATORS
@@ -175,6 +176,54 @@ def test_the_query_finds_what_the_rules_say(
         for user_id, name, rank, text in matches(connection, users, *patterns)
     ]
     assert results == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(users=USERS, rule=RULES)
+def test_the_reason_of_every_match_is_true_by_the_rule_that_made_it(
+    connection: duckdb.DuckDBPyConnection, users: list[User], rule: list[object]
+) -> None:
+    made = pattern(*rule)
+    matches(connection, users, made)  # puts the users into the table
+    untrue = (
+        exp.select("reason")
+        .from_(pattern_matches([made]).subquery("m"))
+        .where(exp.not_(reason_holds(made.rule, exp.column("reason", "m"))))
+    )
+    assert connection.execute(untrue.sql("duckdb")).fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "holds"),
+    [
+        ('{"spend": 5000.00}', True),
+        ('{"spend": 4999.99}', False),
+        ('{"spend": null}', False),
+        ('{"spend": "much"}', False),
+        ("{}", False),
+        ("no JSON", False),
+        (None, False),
+    ],
+)
+def test_whether_a_reason_is_true(
+    connection: duckdb.DuckDBPyConnection, reason: str | None, holds: bool
+) -> None:
+    rule = pattern({"feature": "spend", "at_least": 5000}).rule
+    query = exp.select(reason_holds(rule, exp.column("reason"))).from_(
+        exp.values([(reason,)], alias="given", columns=["reason"])
+    )
+    assert connection.execute(query.sql("duckdb")).fetchall() == [(holds,)]
+
+
+def test_a_ratio_printed_as_its_limit_may_have_been_above_or_below_it(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    for operator, share in (("above", 0.3333333), ("below", 0.3333328)):
+        made = pattern({"feature": "top_location_share", operator: Decimal("0.333333")})
+        [(_, _, _, reason)] = matches(connection, [{"user_id": "u", "top_location_share": share}], made)
+        assert reason == '{"top_location_share": 0.333333}'
+        holds = exp.select(reason_holds(made.rule, exp.Literal.string(reason)))
+        assert connection.execute(holds.sql("duckdb")).fetchall() == [(True,)]
 
 
 def test_the_default_patterns(connection: duckdb.DuckDBPyConnection) -> None:

@@ -396,7 +396,7 @@ def test_the_first_day_of_a_lake_has_nothing_to_compare_with(platform: Platform)
 
 
 def put_shares(platform: Platform, day: date, **shares: float) -> None:
-    rows = [
+    rows: list[list[Value]] = [
         [pattern, rank, 10, 5, share, Decimal(1), Decimal(1)]
         for rank, (pattern, share) in enumerate(shares.items(), start=1)
     ]
@@ -425,49 +425,26 @@ def test_a_jump_of_a_patterns_share_is_a_warning_with_the_numbers(
     ]
 
 
+def row_with(dataset: Dataset, **given: Value) -> list[Value]:
+    """A good row with some values of one's own."""
+    return [given.get(column.name, value(column, 1)) for column in dataset.columns]
+
+
 def put_targets(platform: Platform, targets: Sequence[tuple[str, str, str, str]], share: str = "0.1") -> None:
     """Targets as (campaign, pattern, arm, reason), each a user of its own, of campaigns with that share."""
-    campaigns = {campaign: pattern for campaign, pattern, _, _ in targets}
-    put(
-        platform,
-        CAMPAIGNS,
-        [
-            [
-                {"campaign_id": name, "target_pattern": pattern, "holdout_share": Decimal(share)}.get(
-                    column.name, value(column, 1)
-                )
-                for column in CAMPAIGNS.columns
-            ]
-            for name, pattern in campaigns.items()
-        ],
-    )
-    put(
-        platform,
-        CAMPAIGN_TARGETS,
-        [
-            [
-                {
-                    "campaign_id": campaign,
-                    "user_id": f"{SECRET}-{number}",
-                    "arm": arm,
-                    "reason": reason,
-                }.get(column.name, value(column, 1))
-                for column in CAMPAIGN_TARGETS.columns
-            ]
-            for number, (campaign, _, arm, reason) in enumerate(targets)
-        ],
-    )
-    put(
-        platform,
-        USER_FEATURES,
-        [
-            [
-                f"{SECRET}-{number}" if column.name == "user_id" else value(column, 1)
-                for column in USER_FEATURES.columns
-            ]
-            for number in range(len(targets))
-        ],
-    )
+    patterns = {campaign: pattern for campaign, pattern, _, _ in targets}
+    campaigns = [
+        row_with(CAMPAIGNS, campaign_id=name, target_pattern=pattern, holdout_share=Decimal(share))
+        for name, pattern in patterns.items()
+    ]
+    users = [f"{SECRET}-{number}" for number in range(len(targets))]
+    rows = [
+        row_with(CAMPAIGN_TARGETS, campaign_id=campaign, user_id=user, arm=arm, reason=reason)
+        for user, (campaign, _, arm, reason) in zip(users, targets, strict=True)
+    ]
+    put(platform, CAMPAIGNS, campaigns)
+    put(platform, CAMPAIGN_TARGETS, rows)
+    put(platform, USER_FEATURES, [row_with(USER_FEATURES, user_id=user) for user in users])
 
 
 TRUE = [

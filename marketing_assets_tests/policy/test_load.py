@@ -8,7 +8,7 @@ import pytest
 from marketing_assets.errors import PolicyError
 from marketing_assets.policy import load
 from marketing_assets.policy.load import load_policy
-from marketing_assets.policy.model import CampaignTemplate, Limits, ManualDefaults
+from marketing_assets.policy.model import CampaignTemplate, Checks, Limits, ManualDefaults
 
 DEFAULT = Path(load.__file__).with_name("default.yaml").read_text(encoding="utf-8")
 
@@ -83,6 +83,39 @@ def test_the_default_policy_is_the_one_described() -> None:
 def test_the_default_file_and_the_defaults_of_the_model_agree() -> None:
     assert load_policy(None).limits == Limits()
     assert load_policy(None).manual_defaults == ManualDefaults()
+    assert load_policy(None).checks == Checks()
+
+
+def test_what_is_worth_a_warning_is_no_part_of_the_version(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(changed("users_change: 0.1 ", "users_change: 0.3 "), encoding="utf-8")
+    assert load_policy(path).checks.users_change == Decimal("0.3")
+    assert load_policy(path).version == load_policy(None).version
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("users_change: 0.1 ", "users_change: 0 ", "checks.users_change: should be greater than 0"),
+        (
+            "pattern_share_change: 0.05",
+            "pattern_share_change: 1.5",
+            "checks.pattern_share_change: should be less than or equal to 1",
+        ),
+        ("arm_deviations: 4", "arm_deviations: 1", "checks.arm_deviations: should be greater than or equal"),
+        (
+            "arm_deviations: 4",
+            "arm_deviation: 4",
+            "checks.arm_deviation: is not known; did you mean arm_devia",
+        ),
+    ],
+)
+def test_a_check_that_makes_no_sense_is_named(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(changed(right, wrong), encoding="utf-8")
+    with pytest.raises(PolicyError) as raised:
+        load_policy(path)
+    assert says in str(raised.value)
 
 
 def test_comments_and_layout_do_not_change_the_version(tmp_path: Path) -> None:
