@@ -26,6 +26,13 @@ def test_a_run_gives_way_to_others_and_stays_behind_where_it_was_put(before: int
     assert int(made.stdout) == max(before, after)
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_OTHER"), reason="Linux alone has the system call")
+def test_who_gives_way_keeps_the_scheduling_class_it_had() -> None:
+    code = GIVE_WAY.format(before=os.getpriority(os.PRIO_PROCESS, 0)) + "print(os.sched_getscheduler(0))"
+    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert made.stdout.split() == [str(max(10, os.getpriority(os.PRIO_PROCESS, 0))), str(os.SCHED_OTHER)]
+
+
 def test_a_block_keeps_every_thread_to_the_last_core_and_gives_the_cores_back() -> None:
     cores = os.sched_getaffinity(0)
     go_on, ended = threading.Event(), threading.Event()
