@@ -54,7 +54,7 @@ _AGE = (
 
 @dataclass(frozen=True)
 class Year:
-    """Seconds of the first night and of the faster of two after the year, events, bytes of the database.
+    """Seconds of the nights before the year was filled up and of two after it, events, bytes of the database.
 
     `bytes_before` and `bytes_after` are those before and after the clean-up; `event_bytes` are of the events
     that are left, without the room that removed ones have left behind.
@@ -68,8 +68,13 @@ class Year:
     bytes_after: int
     event_bytes: int
     cleanup_seconds: float
-    first_seconds: float
-    last_seconds: float
+    seconds: list[float]
+    seconds_after: list[float]
+
+    @property
+    def slowdown(self) -> float:
+        """The faster night after the year over the first one."""
+        return min(self.seconds_after) / self.seconds[0]
 
 
 def measure(home: Path, nights: int, say: Progress) -> Year:
@@ -82,7 +87,7 @@ def measure(home: Path, nights: int, say: Progress) -> Year:
     url = database.locate(settings).dagster.replace("+psycopg2", "")
     copied = NIGHTS_A_YEAR - nights
     with psycopg.connect(url) as connection:
-        first = _seconds(connection, runs[0])
+        took = [_seconds(connection, run) for run in runs]
         counted = connection.execute("select count(*) from event_logs where run_id = %s", [runs[-1]])
         events = int(_first(counted))
         _fill_up(connection, runs, copied)
@@ -103,8 +108,8 @@ def measure(home: Path, nights: int, say: Progress) -> Year:
             bytes_after=int(figures["bytes"]),
             event_bytes=_number(connection, "select sum(pg_column_size(e.*)) from event_logs e"),
             cleanup_seconds=figures["seconds"],
-            first_seconds=first,
-            last_seconds=min(_seconds(connection, run) for run in after),
+            seconds=took,
+            seconds_after=[_seconds(connection, run) for run in after],
         )
 
 
@@ -164,7 +169,7 @@ def main() -> None:
             year = measure(home, asked.nights, _Lines("year"))
         finally:
             embedded.stop(home / "postgres")
-    sys.stdout.write(json.dumps(asdict(year)) + "\n")
+    sys.stdout.write(json.dumps({**asdict(year), "slowdown": round(year.slowdown, 3)}) + "\n")
 
 
 if __name__ == "__main__":
