@@ -116,7 +116,9 @@ def test_an_analysis_is_queued_and_computing_in_seconds_and_writes_back_what_it_
     [post] = [each for each in service.posts if each["title"] == f"nightly_marketing failed for {NEXT}"]
     assert f"error: {error}" in post["message"]
     assert post["message"].endswith(f"run: http://127.0.0.1:3000/runs/{run_id}")
-    assert "hunter2" not in daemon.log.read_text()
+    log = daemon.log.read_text()
+    assert f"ALERT nightly_marketing failed for {NEXT}" in log
+    assert "hunter2" not in log
 
 
 def test_a_daemon_killed_in_mid_tick_loses_no_request_and_doubles_none(daemon: DaemonProcess) -> None:
