@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     simulated_seed: int = Field(1, ge=0, le=999_999, validation_alias="MARKETING_SIMULATED_SEED")
     policy: Path | None = Field(None, validation_alias="MARKETING_POLICY")
     window_days: int = Field(90, ge=31, le=120, validation_alias="MARKETING_WINDOW_DAYS")
+    # A night compares its features and patterns with those of the day before.
+    feature_retention_days: int = Field(
+        35, ge=2, le=36_500, validation_alias="MARKETING_FEATURE_RETENTION_DAYS"
+    )
     max_users: int | None = Field(None, ge=1, validation_alias="MARKETING_MAX_USERS")
     max_rejected: Decimal = Field(
         Decimal("0.05"), ge=0, le=1, allow_inf_nan=False, validation_alias="MARKETING_MAX_REJECTED"

@@ -4,7 +4,7 @@ Pure calendar arithmetic. A day has 23 or 25 hours where the clock changes; its 
 in the zone and turned into UTC before anything is subtracted or compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -34,12 +34,23 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
 
 
-def window(day: date, window_days: int) -> list[date]:
-    """The `window_days` days that end with `day`."""
-    return days_between(day - timedelta(days=window_days - 1), day)
+def window(day: date, window_days: int, since: date = date.min) -> list[date]:
+    """The `window_days` days that end with `day`, from `since` on."""
+    return days_between(max(since, day - timedelta(days=window_days - 1)), day)
 
 
 def spans(days: list[date], longest: int) -> Iterator[list[date]]:
     """Cut ascending days into pieces of at most `longest`, so that work on each fits in memory."""
     for start in range(0, len(days), longest):
         yield days[start : start + longest]
+
+
+def stretches(days: Iterable[date], longest: int) -> Iterator[tuple[date, date]]:
+    """First and last of each run of consecutive days, ascending, cut where one has more than `longest`."""
+    ordered = sorted(days)
+    while ordered:
+        length = 1
+        while length < min(longest, len(ordered)) and ordered[length] == ordered[length - 1] + ONE_DAY:
+            length += 1
+        yield ordered[0], ordered[length - 1]
+        ordered = ordered[length:]

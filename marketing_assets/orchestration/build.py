@@ -4,6 +4,7 @@ import warnings
 
 import dagster as dg
 
+from marketing_assets.orchestration import late_data, missed_nights
 from marketing_assets.orchestration.assets import (
     campaign_targets,
     campaigns,
@@ -39,6 +40,7 @@ def build_definitions(
         ],
         jobs=jobs,
         schedules=build_schedules(settings, jobs),
+        sensors=[late_data.build(settings, jobs), missed_nights.build(settings, jobs)],
         resources={"platform": platform_resource(settings)},
         executor=dg.in_process_executor,
         loggers=loggers,

@@ -79,7 +79,7 @@ class Lake:
         Raises:
             MissingPartitionError: a partition was never made.
         """
-        missing = [day for day in days if not self.path(dataset, day).exists()]
+        missing = self.missing(dataset, days)
         if missing:
             raise MissingPartitionError(
                 f"{dataset.name} has no partition for {_listed(missing)} in {self.root}",
@@ -89,10 +89,23 @@ class Lake:
         schema = [(column.name, column.type) for column in dataset.columns]
         engine.register_files(relation, [self.path(dataset, day) for day in days], schema)
 
+    def missing(self, dataset: Dataset, days: Sequence[date]) -> list[date]:
+        """Those of `days` that have no partition, in the order given."""
+        return [day for day in days if not self.path(dataset, day).exists()]
+
     def write(
-        self, engine: Engine, dataset: Dataset, day: date, relation: str, where: exp.Expr | None = None
+        self,
+        engine: Engine,
+        dataset: Dataset,
+        day: date,
+        relation: str,
+        where: exp.Expr | None = None,
+        replacing: Callable[[], None] = lambda: None,
     ) -> Written:
         """Replace one partition by the rows of `relation` (those where `where` holds).
+
+        `replacing` is called before other rows take the place of what stands; not where nothing stands,
+        or the same.
 
         Raises:
             LakeError: the partition cannot be written; the old one stands.
@@ -108,7 +121,10 @@ class Lake:
         try:
             rows = engine.write_parquet(query, None, temporary)
             written = Written(rows, temporary.stat().st_size, _digest(temporary))
-            self._publish(temporary, self.path(dataset, day))
+            target = self.path(dataset, day)
+            if target.exists() and _digest(target) != written.digest:
+                replacing()
+            self._publish(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
         return written
