@@ -152,7 +152,7 @@ def test_a_repair_completes_what_is_missing_and_nothing_else(
     def days(offsets: set[int]) -> set[date]:
         return {begin + timedelta(days=offset) for offset in offsets}
 
-    recorded = {day: False for day in days(skipped)} | {day: True for day in days(decided)}
+    recorded = dict.fromkeys(days(skipped), False) | dict.fromkeys(days(decided), True)
     found = repair(now, where, due, recorded, days(measured), keep_days)
     measuring = {day for first, last in found.measure for day in days_between(first, last)}
     first = min(days(decided))

@@ -89,7 +89,7 @@ def test_a_tick_that_comes_late_is_still_its_own_night_s(tmp_path: Path) -> None
 def test_a_night_before_the_lake_s_first_day_is_skipped_with_the_reason(tmp_path: Path) -> None:
     settings = Settings(
         _env_file=None,
-        MARKETING_HOME=tmp_path,  # type: ignore[call-arg]
+        MARKETING_HOME=tmp_path,
         MARKETING_START_DATE=NEW_YEAR,
     )
     asked = night_request(settings, date(2025, 12, 31), run_key="k", trigger="schedule")

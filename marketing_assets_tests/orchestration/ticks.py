@@ -32,7 +32,7 @@ def code_location(home: Path, **values: object) -> dg.Definitions:
 
 
 def ticks(schedule: dg.ScheduleDefinition, first: date, last: date) -> Iterator[datetime]:
-    """The instants, in UTC, at which the daemon evaluates it on the days from `first` to `last` of its zone."""
+    """The instants, in UTC, at which the daemon evaluates it, on the days of its zone."""
     zone = ZoneInfo(schedule.execution_timezone or "UTC")
     begin, end = start_of(first, zone), end_of(last, zone)
     for tick in schedule_execution_time_iterator(

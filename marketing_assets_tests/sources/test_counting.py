@@ -60,7 +60,7 @@ def memory(rows: list[tuple[str, str | None, str | None]]) -> MemorySource:
 
 
 def database(url: str, scratch: Path, kind: str, zone: str = "UTC") -> PostgresSource:
-    """The rows in a table whose times are of this kind, by the clock of the zone where they have no offset."""
+    """The rows in a table whose times are of this kind, without an offset by the clock of the zone."""
     _run(url, f"create table transactions (transaction_id text, user_id text, occurred_at {kind}, amount int,"
          f" updated_at {kind})")  # fmt: skip
     with psycopg.connect(url, autocommit=True) as connection:
@@ -125,7 +125,8 @@ def test_postgres_finds_what_changed_by_the_index_on_the_update_time(
     _run(fresh_database, "select pg_stat_force_next_flush()")
     with psycopg.connect(fresh_database) as connection:
         scans = connection.execute(
-            "select idx_scan > 0, idx_tup_read < 2000 from pg_stat_user_indexes where relname = 'transactions'"
+            "select idx_scan > 0, idx_tup_read < 2000 from pg_stat_user_indexes"
+            " where relname = 'transactions'"
         ).fetchone()
     assert scans == (True, True)
 
@@ -149,8 +150,8 @@ def test_a_count_that_takes_too_long_says_which_index_is_wanted(
 ) -> None:
     monkeypatch.setattr(postgres, "_COUNT_SECONDS", 1)
     mapping = ColumnMapping(
-        query="select 1 as transaction_id, 'ann' as user_id, 1 as amount, timestamptz '2026-03-02' as occurred_at"
-        " from pg_sleep(5)"
+        query="select 1 as transaction_id, 'ann' as user_id, 1 as amount,"
+        " timestamptz '2026-03-02' as occurred_at from pg_sleep(5)"
     )
     source = PostgresSource(fresh_database, mapping, lake.scratch)
     with pytest.raises(SourceError, match="took longer than 1 s") as caught:
