@@ -75,10 +75,10 @@ def build(settings: Settings, jobs: "Sequence[UnresolvedAssetJobDefinition]") ->
         "ingested again, the newest night is brought up to date, older nights are marked as stale.",
     )
     def late_data(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        busy = run_under_way(context.instance)
-        if busy is not None:
-            return dg.SkipReason(f"{described(busy)} is under way; looked again in an hour.")
         with watching(settings, NAME) as platform:
+            busy = run_under_way(context.instance, platform)
+            if busy is not None:
+                return dg.SkipReason(f"{described(busy)} is under way; looked again in an hour.")
             newest, ingested = _newest_night(platform), platform.lake.days(TRANSACTIONS)
             if newest is None or not ingested:
                 return dg.SkipReason("No night was decided yet, so nothing can be late for one.")

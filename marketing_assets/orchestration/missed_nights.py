@@ -46,10 +46,10 @@ def build(settings: Settings, jobs: "Sequence[UnresolvedAssetJobDefinition]") ->
         "target day lasts, the others are recorded as skipped; every day gets its features and patterns.",
     )
     def missed_nights(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        busy = run_under_way(context.instance)
-        if busy is not None:
-            return dg.SkipReason(f"{described(busy)} is under way; looked at again when it has ended.")
         with watching(settings, NAME) as platform:
+            busy = run_under_way(context.instance, platform)
+            if busy is not None:
+                return dg.SkipReason(f"{described(busy)} is under way; looked at again when it has ended.")
             found = _missing(platform)
             if found is None:
                 return dg.SkipReason(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from marketing_assets.orchestration.jobs import BEHAVIOUR_RANGE, INGEST_RANGE, NIGHTLY
-from marketing_assets.orchestration.platform import Platform
+from marketing_assets.orchestration.platform import Platform, holder_of
 from marketing_assets.settings import Settings
 
 PARTITION_TAG = "dagster/partition"
@@ -24,7 +24,7 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_LONGEST_RUN = timedelta(hours=4)
+_SURELY_BEGUN = timedelta(minutes=5)
 
 
 @contextmanager
@@ -40,18 +40,22 @@ def watching(settings: Settings, sensor: str) -> Iterator[Platform]:
         platform.close()
 
 
-def run_under_way(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
+def run_under_way(instance: dg.DagsterInstance, platform: Platform) -> dg.DagsterRun | None:
     """A run that writes or will write, whoever started it; None where there is none.
 
-    One that is older than a run may be (max_runtime_seconds in dagster.yaml) died where nobody watched.
+    One that began minutes ago and has no database session was killed where nobody could note it.
     """
-    since = datetime.now(UTC) - _LONGEST_RUN
+    from marketing_assets.storage.writer import at_work
+
+    with platform.database.connect() as connection:
+        working = at_work(connection)
+    began_before = datetime.now(UTC) - _SURELY_BEGUN
     for job in _WRITING_JOBS:
-        runs = instance.get_runs(
-            dg.RunsFilter(job_name=job, statuses=_UNDER_WAY, created_after=since), limit=1
-        )
-        if runs:
-            return runs[0]
+        for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_UNDER_WAY)):
+            run = record.dagster_run
+            begun = run.status is dg.DagsterRunStatus.STARTED and record.create_timestamp < began_before
+            if not begun or holder_of(run.run_id) in working:
+                return run
     return None
 
 

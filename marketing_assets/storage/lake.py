@@ -122,7 +122,7 @@ class Lake:
             rows = engine.write_parquet(query, None, temporary)
             written = Written(rows, temporary.stat().st_size, _digest(temporary))
             target = self.path(dataset, day)
-            if target.exists() and _digest(target) != written.digest:
+            if _holds_other(target, written.digest):
                 replacing()
             self._publish(temporary, target)
         finally:
@@ -150,6 +150,14 @@ def _listed(days: Sequence[date]) -> str:
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _holds_other(file: Path, digest: str) -> bool:
+    """Whether the file can be read and has another content."""
+    try:
+        return _digest(file) != digest
+    except OSError:
+        return False
 
 
 def _is_alive(process: int) -> bool:

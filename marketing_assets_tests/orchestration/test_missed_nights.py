@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from marketing_assets.orchestration import watching
 from marketing_assets.orchestration.build import build_definitions
 from marketing_assets.orchestration.partitions import days_to_also_ingest
 from marketing_assets.storage import clock
@@ -206,3 +208,23 @@ def test_the_first_night_of_a_new_installation_needs_nobody(world: World) -> Non
     held = sorted(path.name for path in (world.settings.lake / "transactions").iterdir())
     first = max(FIRST, DAY - timedelta(days=world.settings.window_days - 1))
     assert (held[0], held[-1], len(held)) == (f"day={first}", f"day={DAY}", 31)
+
+
+@pytest.mark.parametrize(
+    ("surely_begun", "alive"), [(timedelta(minutes=1), True), (timedelta(minutes=-1), False)]
+)
+def test_a_run_that_was_killed_unnoticed_holds_up_nothing(
+    decided_world: World, monkeypatch: pytest.MonkeyPatch, surely_begun: timedelta, alive: bool
+) -> None:
+    run = create_run_for_test(
+        decided_world.instance, job_name="nightly_marketing", status=dg.DagsterRunStatus.STARTED
+    )
+    monkeypatch.setattr(watching, "_SURELY_BEGUN", surely_begun)
+    with at(decided_world, morning(day(5))):
+        assert isinstance(tick(decided_world), str if alive else dg.RunRequest)
+        # The same run, at work: it has a session, of the name that others see while they wait.
+        with psycopg.connect(
+            decided_world.urls.product.replace("+psycopg", ""),
+            application_name=f"marketing_assets run {run.run_id[:8]}",
+        ):
+            assert isinstance(tick(decided_world), str)
