@@ -57,7 +57,7 @@ def test_the_ui_s_launcher_and_the_command_at_the_same_time(
 
     # The command holds the lock, half way through the night, when the daemon starts the queued run.
     command = shell.start("run", "--day", str(NEXT), point="wait:user_features")
-    eventually(waiting.exists, 60, lambda: "the command did not come to its user_features")
+    eventually(waiting.exists, 120, lambda: "the command did not come to its user_features")
     with home.daemons():
         eventually(lambda: "waiting for another writer: marketing_assets run" in messages(home, launched), 60,
                    home.log)  # fmt: skip
@@ -76,7 +76,7 @@ def test_the_ui_s_launcher_and_the_command_at_the_same_time(
             [found] = [run for run in home.runs("nightly_marketing") if run.run_id == launched.run_id]
             return found
 
-        eventually(lambda: launched_run().is_finished, 120, home.log)
+        eventually(lambda: launched_run().is_finished, 240, home.log)
     by_command = next(run for run in home.runs("nightly_marketing") if run.run_id != launched.run_id)
     assert {launched_run().status, by_command.status} == {dg.DagsterRunStatus.SUCCESS}
     assert written(home, by_command)[1] <= written(home, launched)[0]
@@ -100,7 +100,7 @@ def test_the_night_goes_first_and_a_backfill_s_runs_one_at_a_time_in_their_order
             lambda: all(
                 run.is_finished for run in [*home.runs("ingest_range"), *home.runs("nightly_marketing")]
             ),
-            150,
+            240,
             home.log,
         )
     runs = home.instance.get_run_records()
