@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 from marketing_assets.cli.console import Progress
 from marketing_assets.domain.days import day_of, start_of, window
+from marketing_assets.domain.nights import due_at
 from marketing_assets.errors import NightError, RunFailedError
 from marketing_assets.orchestration.jobs import INGEST_RANGE, NIGHTLY
 from marketing_assets.orchestration.platform import REBUILD_TAG
@@ -199,12 +199,7 @@ class Nights:
 
 def night_time(day: date, settings: Settings) -> datetime:
     """When the night of `day` is due: the configured time on the day after, in UTC."""
-    at = time(settings.analysis_hour, settings.analysis_minute)
-    return _local(day + timedelta(days=1), at, settings.zone).astimezone(UTC)
-
-
-def _local(day: date, at: time, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, at, zone)
+    return due_at(day, time(settings.analysis_hour, settings.analysis_minute), settings.zone)
 
 
 def _range_named(days: Sequence[date]) -> str:

@@ -4,7 +4,7 @@ Pure calendar arithmetic. A day has 23 or 25 hours where the clock changes; its 
 in the zone and turned into UTC before anything is subtracted or compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -43,3 +43,14 @@ def spans(days: list[date], longest: int) -> Iterator[list[date]]:
     """Cut ascending days into pieces of at most `longest`, so that work on each fits in memory."""
     for start in range(0, len(days), longest):
         yield days[start : start + longest]
+
+
+def stretches(days: Iterable[date], longest: int) -> Iterator[tuple[date, date]]:
+    """First and last of each run of consecutive days, ascending, cut where one has more than `longest`."""
+    ordered = sorted(days)
+    while ordered:
+        length = 1
+        while length < min(longest, len(ordered)) and ordered[length] == ordered[length - 1] + ONE_DAY:
+            length += 1
+        yield ordered[0], ordered[length - 1]
+        ordered = ordered[length:]

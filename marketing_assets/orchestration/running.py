@@ -20,14 +20,13 @@ from sqlalchemy.exc import DBAPIError
 from marketing_assets.errors import DatabaseError
 from marketing_assets.orchestration.build import build_definitions
 from marketing_assets.orchestration.failures import failure_of
+from marketing_assets.orchestration.partitions import range_tags
 from marketing_assets.settings import Settings, export_environment
 from marketing_assets.storage import database
 
 if TYPE_CHECKING:
     from dagster._core.events import DagsterEvent
 
-_RANGE_START = "dagster/asset_partition_range_start"
-_RANGE_END = "dagster/asset_partition_range_end"
 _LOGGER = "progress"
 _DAGSTERS_OWN = ("Skipping step", "Blocking asset check", "Dependencies for step")
 
@@ -108,8 +107,7 @@ class Runner:
         self, job: str, first: date, last: date, tags: dict[str, str], assets: Sequence[str] | None = None
     ) -> RunReport:
         """Run a job (or of its assets those named) on the partitions of a range of days, as one run."""
-        edges = {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()}
-        return self._run(job, {**tags, **edges}, assets=assets)
+        return self._run(job, {**tags, **range_tags(first, last)}, assets=assets)
 
     def run_once(self, job: str, tags: dict[str, str]) -> RunReport:
         """Run a job that has no partitions."""

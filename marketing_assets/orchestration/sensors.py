@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from marketing_assets.orchestration import late_data, missed_nights
 from marketing_assets.orchestration.requests import build_requests_sensor
 from marketing_assets.orchestration.watching import build_failing_warnings_sensor, build_run_failure_sensor
 from marketing_assets.settings import Settings
@@ -19,6 +20,8 @@ def build_sensors(
     """All sensors; they run unless somebody stops them."""
     return [
         build_requests_sensor(settings, jobs),
+        late_data.build(settings, jobs),
+        missed_nights.build(settings, jobs),
         build_run_failure_sensor(settings),
         build_failing_warnings_sensor(settings),
     ]

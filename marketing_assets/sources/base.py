@@ -1,7 +1,8 @@
 """The protocol of a source, and the mapping of a source's columns to ours. No source lives here."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo, available_timezones
@@ -44,6 +45,43 @@ class Source(Protocol):
         Raises:
             SourceError: the source is unreachable, lacks a table or column, or cannot be read.
         """
+
+    def now(self) -> datetime:
+        """The instant it is by the clock that stamps the rows: what is changed later is not read yet.
+
+        Raises:
+            SourceError: the source is unreachable.
+        """
+
+    def changed_days(
+        self, engine: Engine, first: date, last: date, zone: ZoneInfo, since: datetime
+    ) -> "list[DayCount] | None":
+        """The days from `first` to `last` with rows that were changed at `since` or later, ascending.
+
+        Rows are placed on business days in `zone` as ingestion does. None where the source has no
+        update time.
+
+        Raises:
+            SourceError: as `load`; or the source takes too long.
+        """
+
+    def counted_days(self, engine: Engine, first: date, last: date, zone: ZoneInfo) -> "list[DayCount]":
+        """How many rows each day from `first` to `last` has now, as ingestion reads them, ascending.
+
+        Days without a row are left out.
+
+        Raises:
+            SourceError: as `load`; or the source takes too long.
+        """
+
+
+@dataclass(frozen=True)
+class DayCount:
+    """Rows of the source on one business day, and when the newest of them was changed."""
+
+    day: date
+    rows: int
+    changed_at: datetime | None
 
 
 class ColumnNames(BaseModel):

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from marketing_assets.engine.base import Engine, Value, sql
 from marketing_assets.errors import SourceError
+
+if TYPE_CHECKING:
+    from marketing_assets.sources.base import DayCount
 
 LAST_FULL_DAY = date(2017, 12, 31)
 _FIRST_DAY = date(2017, 1, 1)
@@ -49,6 +53,19 @@ class CompleteJourneySource:
         )
         engine.create(relation, sql("complete_journey"), {"start_at": start_at, "end_at": end_at})
         engine.drop(_LAPS, _BASKETS, "complete_journey_transactions", "complete_journey_products")
+
+    def now(self) -> datetime:
+        """See `Source.now`."""
+        return datetime.now(UTC)
+
+    def changed_days(self, *_: object) -> None:
+        """See `Source.changed_days`; there is no update time."""
+
+    def counted_days(self, engine: Engine, first: date, last: date, zone: ZoneInfo) -> "list[DayCount]":
+        """See `Source.counted_days`."""
+        from marketing_assets.sources.counting import count_rows
+
+        return count_rows(engine, self, first, last, zone)
 
     def _laps(self, start_at: datetime, end_at: datetime) -> list[tuple[int, int, date, date]]:
         """The repetitions that touch the interval: number, days moved by, first and last real day."""

@@ -8,7 +8,7 @@ import glob
 import gzip
 import zlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,8 @@ from sqlglot import exp
 
 from marketing_assets.engine.base import Engine, Schema
 from marketing_assets.errors import SourceError
-from marketing_assets.sources.base import ColumnMapping, projection
+from marketing_assets.sources.base import ColumnMapping, DayCount, projection
+from marketing_assets.sources.counting import count_changed, count_rows
 
 _KINDS = {
     ".parquet": "Parquet",
@@ -72,6 +73,20 @@ class FilesSource:
             engine.register_csv(part, alike, header, _DELIMITERS[kind])
             parts.append(exp.select(*projection(columns)).from_(part))
         engine.register_query(relation, exp.union(*parts, distinct=False) if len(parts) > 1 else parts[0])
+
+    def now(self) -> datetime:
+        """See `Source.now`."""
+        return datetime.now(UTC)
+
+    def changed_days(
+        self, engine: Engine, first: date, last: date, zone: ZoneInfo, since: datetime
+    ) -> list[DayCount] | None:
+        """See `Source.changed_days`."""
+        return count_changed(engine, self, first, last, zone, since)
+
+    def counted_days(self, engine: Engine, first: date, last: date, zone: ZoneInfo) -> list[DayCount]:
+        """See `Source.counted_days`."""
+        return count_rows(engine, self, first, last, zone)
 
     def _columns(self, existing: Sequence[str], file: Path) -> dict[str, str | None]:
         columns = self._mapping.resolved(existing, self.name, str(file))

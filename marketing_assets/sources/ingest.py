@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from sqlglot import exp
 
 from marketing_assets.domain.days import ONE_DAY, days_between, end_of, start_of
-from marketing_assets.engine.base import Engine, Value, sql
+from marketing_assets.engine.base import Engine, Schema, Value, sql
 from marketing_assets.errors import LakeError, RejectedShareError
 from marketing_assets.sources.base import Source
 from marketing_assets.storage.datasets import REJECTED_TRANSACTIONS, TRANSACTIONS, Dataset
@@ -27,6 +27,13 @@ from marketing_assets.storage.lake import Lake, Written
 _LONGEST_SPAN = 10
 _ROWS_AT_ONCE = 2_000_000
 _ZONE_YEARS = range(1970, 2100)
+DAY_EDGES: Schema = (
+    ("utc_date", "date"),
+    ("day", "date"),
+    ("start_at", "timestamp with time zone"),
+    ("end_at", "timestamp with time zone"),
+)
+"""Columns of the relation `ingest_days`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class IngestedDay:
 
     `undated` rows (no readable time, no update time) are listed with the day but belong to none, and are
     not in `read`. `by_reason` counts the rows of the rejected partition: rejected, superseded and undated.
-    `requested` is False for another day that was read again because an id moved.
+    `requested` is False for another day that was read again because an id moved. `read_at` is when the
+    reading began, by the source's clock: what is changed there later is late.
     """
 
     day: date
@@ -51,6 +59,7 @@ class IngestedDay:
     transactions: Written
     rejected_transactions: Written
     requested: bool
+    read_at: datetime
 
 
 @dataclass
@@ -81,6 +90,7 @@ class _Job:
     source: Source
     zone: ZoneInfo
     max_rejected: Decimal
+    replacing: Callable[[date], None]
 
 
 def ingest(  # noqa: PLR0917 - what it works on, then what it works with
@@ -91,12 +101,14 @@ def ingest(  # noqa: PLR0917 - what it works on, then what it works with
     zone: ZoneInfo,
     max_rejected: Decimal,
     progress: Callable[[str], None],
+    replacing: Callable[[date], None] = lambda _: None,
 ) -> list[IngestedDay]:
     """Replace the partitions of `days` by what the source says now; returns every day written, ascending.
 
     Days that share an id with them are read and written again too. `progress` hears of every span: up to
     ten days, as many as keep it to about two million rows (the first day goes alone, to learn how many a
-    day has). Of a single day it hears nothing.
+    day has). Of a single day it hears nothing. `replacing` hears of each day whose transactions are about to
+    be replaced by other ones.
 
     Raises:
         SourceError: the source cannot be read; the span's partitions are as they were.
@@ -104,10 +116,10 @@ def ingest(  # noqa: PLR0917 - what it works on, then what it works with
             span changed; the rejected rows of the failing days can be read in their partitions.
         LakeError: a partition cannot be written.
     """
-    job = _Job(engine, lake, source, zone, max_rejected)
+    job = _Job(engine, lake, source, zone, max_rejected, replacing)
     ordered = sorted(set(days))
     ingested: dict[date, IngestedDay] = {}
-    with _registered_offsets(engine, source.zone):
+    with registered_offsets(engine, source.zone):
         remaining, longest = ordered, 1
         while remaining:
             span, remaining = remaining[:longest], remaining[longest:]
@@ -125,6 +137,7 @@ def ingest(  # noqa: PLR0917 - what it works on, then what it works with
 
 def _ingest_span(job: _Job, span: list[date], requested: frozenset[date]) -> list[IngestedDay]:
     try:
+        read_at = job.source.now()
         others = _read_span(job, span)
         involved = [*others, *span]
         _resolve(job, span[0])
@@ -136,7 +149,7 @@ def _ingest_span(job: _Job, span: list[date], requested: frozenset[date]) -> lis
         }
         with _moves_made_safe(job, involved):
             return [
-                _write_day(job, day, tallies[day], rejected[day], requested=day in requested)
+                _write_day(job, day, tallies[day], rejected[day], requested=day in requested, read_at=read_at)
                 for day in involved
             ]
     finally:
@@ -165,13 +178,8 @@ def _read(job: _Job, days: list[date], *, first: bool) -> None:
         job.source.load(job.engine, "source_rows", start_of(run[0], job.zone), end_of(run[-1], job.zone))
         job.engine.register_rows(
             "ingest_days",
-            [
-                ("utc_date", "date"),
-                ("day", "date"),
-                ("start_at", "timestamp with time zone"),
-                ("end_at", "timestamp with time zone"),
-            ],
-            [edge for day in run for edge in _edges(day, job.zone)],
+            DAY_EDGES,
+            [edge for day in run for edge in day_edges(day, job.zone)],
         )
         parameters: dict[str, Value] = {
             "earliest": run[0] - ONE_DAY,
@@ -186,7 +194,8 @@ def _read(job: _Job, days: list[date], *, first: bool) -> None:
         first = False
 
 
-def _edges(day: date, zone: ZoneInfo) -> Iterator[tuple[date, date, datetime, datetime]]:
+def day_edges(day: date, zone: ZoneInfo) -> Iterator[tuple[date, date, datetime, datetime]]:
+    """The rows of `ingest_days` for one day, in the order of its columns."""
     start_at, end_at = start_of(day, zone), end_of(day, zone)
     for utc_date in days_between(start_at.date(), (end_at - timedelta.resolution).date()):
         yield utc_date, day, start_at, end_at
@@ -267,10 +276,18 @@ def _judge(job: _Job, span: list[date], tallies: dict[date, _Tally]) -> None:
 
 def _write(job: _Job, dataset: Dataset, statement: str, day: date, relation: str) -> Written:
     job.engine.create(relation, sql(statement), {"day": day})
-    return job.lake.write(job.engine, dataset, day, relation)
+    return job.lake.write(job.engine, dataset, day, relation, replacing=_replacing(job, dataset, day))
 
 
-def _write_day(job: _Job, day: date, tally: _Tally, rejected: Written, *, requested: bool) -> IngestedDay:
+def _replacing(job: _Job, dataset: Dataset, day: date) -> Callable[[], None]:
+    if dataset is not TRANSACTIONS:
+        return lambda: None
+    return lambda: job.replacing(day)
+
+
+def _write_day(
+    job: _Job, day: date, tally: _Tally, rejected: Written, *, requested: bool, read_at: datetime
+) -> IngestedDay:
     transactions = _write(job, TRANSACTIONS, "ingest_transactions", day, "day_transactions")
     totals = job.engine.fetch(sql("ingest_totals"))[0]
     return IngestedDay(
@@ -287,6 +304,7 @@ def _write_day(job: _Job, day: date, tally: _Tally, rejected: Written, *, reques
         transactions=transactions,
         rejected_transactions=rejected,
         requested=requested,
+        read_at=read_at,
     )
 
 
@@ -313,7 +331,8 @@ def _moves_made_safe(job: _Job, involved: list[date]) -> Iterator[None]:
     for day in sorted(losing):
         job.engine.create("day_transactions", sql("ingest_transactions"), {"day": day})
         staying = exp.column("transaction_id").isin(query=moved).not_()
-        job.lake.write(job.engine, TRANSACTIONS, day, "day_transactions", staying)
+        replacing = _replacing(job, TRANSACTIONS, day)
+        job.lake.write(job.engine, TRANSACTIONS, day, "day_transactions", staying, replacing)
     yield
     _forget_interruption(job.lake)
 
@@ -346,7 +365,8 @@ def _forget_interruption(lake: Lake) -> None:
 
 
 @contextmanager
-def _registered_offsets(engine: Engine, zone: ZoneInfo) -> Iterator[None]:
+def registered_offsets(engine: Engine, zone: ZoneInfo) -> Iterator[None]:
+    """What `ingest_rows.sql` must know of the zone, as the relation `zone_offsets`, for the block."""
     schema = [
         ("calendar_year", "integer"),
         ("local_from", "timestamp with time zone"),

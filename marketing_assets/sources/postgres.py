@@ -5,9 +5,10 @@ This is how the app's own database is connected. Nothing is written there; the p
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -15,13 +16,16 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from sqlglot import exp
 
+from marketing_assets.domain.days import ONE_DAY, days_between, end_of, start_of
 from marketing_assets.engine.base import Engine
 from marketing_assets.errors import LakeError, SourceError
-from marketing_assets.sources.base import SOURCE_COLUMNS, ColumnMapping
+from marketing_assets.sources.base import SOURCE_COLUMNS, ColumnMapping, DayCount
+from marketing_assets.sources.counting import count_changed, count_rows
 
 _TIME_TYPES = {"date": 1082, "timestamp": 1114, "timestamptz": 1184}
 _REFUSALS = ("authentication failed", "no password supplied", "FATAL:  role ")
 _LONGEST_OFFSET = timedelta(days=1)
+_COUNT_SECONDS = 45  # a sensor has a minute
 
 
 class PostgresSource:
@@ -80,6 +84,99 @@ class PostgresSource:
             engine.register_csv("source_copy", [file], SOURCE_COLUMNS)
             engine.create(relation, exp.select(*SOURCE_COLUMNS).from_("source_copy"))
             engine.drop("source_copy")
+
+    def now(self) -> datetime:
+        """See `Source.now`; the server's clock."""
+        with self._connected() as connection, self._named_errors():
+            row = connection.execute("select now()").fetchone()
+        assert row is not None
+        return cast(datetime, row[0]).astimezone(UTC)
+
+    def changed_days(
+        self, engine: Engine, first: date, last: date, zone: ZoneInfo, since: datetime
+    ) -> list[DayCount] | None:
+        """See `Source.changed_days`; counted by the server, cheap where the update time has an index."""
+        with self._counting() as (connection, columns, kinds):
+            if columns["updated_at"] is None:
+                return None
+            if _all_times(columns, kinds):
+                return self._counted(connection, columns, kinds, days_between(first, last), zone, since)
+        return count_changed(engine, self, first, last, zone, since)
+
+    def counted_days(self, engine: Engine, first: date, last: date, zone: ZoneInfo) -> list[DayCount]:
+        """See `Source.counted_days`; counted by the server, cheap where the time has an index."""
+        with self._counting() as (connection, columns, kinds):
+            if _all_times(columns, kinds):
+                return self._counted(connection, columns, kinds, days_between(first, last), zone, None)
+        return count_rows(engine, self, first, last, zone)
+
+    @contextmanager
+    def _counting(self) -> "Iterator[tuple[psycopg.Connection, dict[str, str | None], dict[str, int]]]":
+        with self._connected() as connection, self._named_errors():
+            connection.execute(f"set local statement_timeout = '{_COUNT_SECONDS}s'")
+            connection.execute("set local timezone = 'UTC'")
+            kinds = self._column_kinds(connection)
+            columns = self._mapping.resolved(list(kinds), self.name, self._place)
+            self._has_update_time = columns["updated_at"] is not None
+            yield connection, columns, kinds
+
+    def _counted(
+        self,
+        connection: psycopg.Connection,
+        columns: dict[str, str | None],
+        kinds: dict[str, int],
+        days: list[date],
+        zone: ZoneInfo,
+        since: datetime | None,
+    ) -> list[DayCount]:
+        edges = [start_of(day, zone) for day in [*days, days[-1] + ONE_DAY]]
+        time, update = columns["occurred_at"] or "", columns["updated_at"]
+        wanted = _wanted(columns, kinds, edges[0], edges[-1])
+        placed = self._placed(time, kinds[time], edges)
+        changed_at: sql.Composable = sql.SQL("null")
+        if update is not None:
+            changed_at = sql.SQL("case when not {} then {} end").format(
+                _unreadable(update), sql.Identifier(update)
+            )
+            placed = sql.SQL("coalesce({}, {})").format(placed, self._placed(update, kinds[update], edges))
+        if update is not None and since is not None:
+            wanted = sql.SQL("{} and {} >= {}").format(
+                wanted,
+                sql.Identifier(update),
+                self._literal(_rounded_down(since, kinds[update]), kinds[update]),
+            )
+        rows = connection.execute(
+            sql.SQL(
+                "select place, count(*), max(changed_at) from"
+                " (select {} as place, {} as changed_at from {} where {}) as placed"
+                " where place between 1 and {} group by place order by place"
+            ).format(placed, changed_at, self._relation(), wanted, sql.Literal(len(days)))
+        ).fetchall()
+        return [DayCount(days[place - 1], count, self._instant(newest)) for place, count, newest in rows]
+
+    def _placed(self, column: str, kind: int, edges: list[datetime]) -> sql.Composable:
+        """The number, from 1 on, of the day that the column's time lies on; null where it is unreadable."""
+        name = sql.Identifier(column)
+        typed = "timestamptz" if kind == _TIME_TYPES["timestamptz"] else "timestamp"
+        bounds = sql.SQL(", ").join(self._literal(edge, kind) for edge in edges)
+        return sql.SQL(
+            "case when not {} then width_bucket({}::" + typed + ", array[{}]::" + typed + "[]) end"
+        ).format(_unreadable(column), name, bounds)
+
+    def _literal(self, instant: datetime, kind: int) -> sql.Literal:
+        """An instant as the column has it: a time without an offset is by the clock of the source's zone."""
+        if kind == _TIME_TYPES["timestamptz"]:
+            return sql.Literal(instant)
+        local = instant.astimezone(self.zone).replace(tzinfo=None)
+        return sql.Literal(local)
+
+    def _instant(self, changed: date | datetime | None) -> datetime | None:
+        """What the column says as an instant; a day without a time means its end."""
+        if changed is None:
+            return None
+        if not isinstance(changed, datetime):
+            return end_of(changed, self.zone) - timedelta.resolution
+        return (changed if changed.tzinfo else changed.replace(tzinfo=self.zone)).astimezone(UTC)
 
     @property
     def _place(self) -> str:
@@ -177,6 +274,11 @@ class PostgresSource:
                 f"postgres source: {self._place} cannot be read: {_said(error)}",
                 remedy="correct the table, query or columns in the file of MARKETING_SOURCE_MAPPING",
             ) from None
+        except psycopg.errors.QueryCanceled:
+            raise SourceError(
+                f"postgres source: counting the rows of {self._place} took longer than {_COUNT_SECONDS} s",
+                remedy="make an index on its update time and one on its time, or let a replica answer",
+            ) from None
         except psycopg.OperationalError as error:
             raise SourceError(
                 f"postgres source: the connection was lost while {self._place} was read: {_said(error)}",
@@ -204,6 +306,19 @@ def _wanted(
         changed = _between(update, kinds[update], start_at, end_at)
         undated = sql.SQL("({} and ({} or {}))").format(undated, changed, _unreadable(update))
     return sql.SQL("({} or {})").format(dated, undated)
+
+
+def _all_times(columns: dict[str, str | None], kinds: dict[str, int]) -> bool:
+    """Whether the server itself knows the times: text it cannot compare."""
+    named = (columns["occurred_at"], columns["updated_at"])
+    return all(name is None or kinds[name] in _TIME_TYPES.values() for name in named)
+
+
+def _rounded_down(since: datetime, kind: int) -> datetime:
+    """An instant that no change since then lies before, as the column has it."""
+    if kind == _TIME_TYPES["timestamptz"]:
+        return since
+    return since - (_LONGEST_OFFSET if kind == _TIME_TYPES["date"] else timedelta(hours=1))
 
 
 def _between(column: str, kind: int, start_at: datetime, end_at: datetime) -> sql.Composable:

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from marketing_assets.domain.days import days_between
 from marketing_assets.engine.base import Engine, Schema, Value, sql
+from marketing_assets.sources.base import DayCount
+from marketing_assets.sources.counting import count_changed, count_rows
 from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, CAMPAIGNS
 from marketing_assets.storage.lake import Lake
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _FIRST_DAY = date(2015, 11, 1)
 _REFUND_AFTER_DAYS = 6
+_LATEST = timedelta(days=5)  # a row is seen at most three days and an hour after it occurred
 _LONGEST_CAMPAIGN_DAYS = 120
 _MOST_PURCHASES_A_DAY = 8
 _WEEKDAY_WEIGHTS = (0.90, 0.88, 0.92, 0.98, 1.18, 1.32, 0.82)
@@ -131,6 +134,21 @@ class SimulatedSource:
             },
         )
         engine.drop("simulated_users", "simulated_responses")
+
+    def now(self) -> datetime:
+        """See `Source.now`."""
+        return self._now()
+
+    def changed_days(
+        self, engine: Engine, first: date, last: date, zone: ZoneInfo, since: datetime
+    ) -> list[DayCount] | None:
+        """See `Source.changed_days`; what lies further back than a row is ever late did not change."""
+        first = max(first, (since - _LATEST).date())
+        return count_changed(engine, self, first, last, zone, since) if first <= last else []
+
+    def counted_days(self, engine: Engine, first: date, last: date, zone: ZoneInfo) -> list[DayCount]:
+        """See `Source.counted_days`."""
+        return count_rows(engine, self, first, last, zone)
 
     def _register_users(self, engine: Engine, day: date) -> None:
         if self._prepared is not engine:

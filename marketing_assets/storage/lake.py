@@ -73,10 +73,6 @@ class Lake:
         found = (self.root / dataset.name).glob(f"day=*/{_PART}")
         return sorted(date.fromisoformat(file.parent.name.removeprefix("day=")) for file in found)
 
-    def missing(self, dataset: Dataset, days: Sequence[date]) -> list[date]:
-        """Those of `days` that have no partition, in the order given."""
-        return [day for day in days if not self.path(dataset, day).exists()]
-
     def register(self, engine: Engine, relation: str, dataset: Dataset, days: Sequence[date]) -> None:
         """Name the rows of the partitions of `days`, with their `day`.
 
@@ -93,10 +89,23 @@ class Lake:
         schema = [(column.name, column.type) for column in dataset.columns]
         engine.register_files(relation, [self.path(dataset, day) for day in days], schema)
 
+    def missing(self, dataset: Dataset, days: Sequence[date]) -> list[date]:
+        """Those of `days` that have no partition, in the order given."""
+        return [day for day in days if not self.path(dataset, day).exists()]
+
     def write(
-        self, engine: Engine, dataset: Dataset, day: date, relation: str, where: exp.Expr | None = None
+        self,
+        engine: Engine,
+        dataset: Dataset,
+        day: date,
+        relation: str,
+        where: exp.Expr | None = None,
+        replacing: Callable[[], None] = lambda: None,
     ) -> Written:
         """Replace one partition by the rows of `relation` (those where `where` holds).
+
+        `replacing` is called before other rows take the place of what stands; not where nothing stands,
+        or the same.
 
         Raises:
             LakeError: the partition cannot be written; the old one stands.
@@ -112,7 +121,10 @@ class Lake:
         try:
             rows = engine.write_parquet(query, None, temporary)
             written = Written(rows, temporary.stat().st_size, _digest(temporary))
-            self._publish(temporary, self.path(dataset, day))
+            target = self.path(dataset, day)
+            if _holds_other(target, written.digest):
+                replacing()
+            self._publish(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
         return written
@@ -157,6 +169,14 @@ def _listed(days: Sequence[date]) -> str:
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _holds_other(file: Path, digest: str) -> bool:
+    """Whether the file can be read and has another content."""
+    try:
+        return _digest(file) != digest
+    except OSError:
+        return False
 
 
 def _is_alive(process: int) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketing_assets.domain.days import day_of, days_between, end_of, spans, start_of, window
+from marketing_assets.domain.days import day_of, days_between, end_of, spans, start_of, stretches, window
 
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Asia/Kathmandu"]
 
@@ -50,3 +50,22 @@ def test_spans_cut_without_losing_a_day() -> None:
     parts = list(spans(days, 10))
     assert [len(part) for part in parts] == [10, 10, 5]
     assert [day for part in parts for day in part] == days
+
+
+def test_stretches_are_runs_of_consecutive_days_of_bounded_length() -> None:
+    first = date(2026, 2, 27)
+    days = [first + timedelta(days=offset) for offset in (4, 0, 1, 2, 6)]
+    assert list(stretches(days, 2)) == [
+        (date(2026, 2, 27), date(2026, 2, 28)),
+        (date(2026, 3, 1), date(2026, 3, 1)),
+        (date(2026, 3, 3), date(2026, 3, 3)),
+        (date(2026, 3, 5), date(2026, 3, 5)),
+    ]
+    assert list(stretches([], 31)) == []
+
+
+def test_a_window_begins_no_earlier_than_since() -> None:
+    day = date(2026, 3, 2)
+    assert window(day, 3) == [date(2026, 2, 28), date(2026, 3, 1), day]
+    assert window(day, 3, since=date(2026, 3, 1)) == [date(2026, 3, 1), day]
+    assert window(day, 3, since=date(2026, 3, 3)) == []

@@ -7,7 +7,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from marketing_assets.engine.base import Engine, Row
-from marketing_assets.sources.base import SOURCE_COLUMNS, Source
+from marketing_assets.sources.base import SOURCE_COLUMNS, DayCount, Source
+from marketing_assets.sources.counting import count_changed, count_rows
 from marketing_assets.sources.ingest import IngestedDay, ingest
 from marketing_assets.storage.datasets import REJECTED_TRANSACTIONS, TRANSACTIONS, Dataset
 from marketing_assets.storage.lake import Lake
@@ -41,6 +42,17 @@ class MemorySource:
 
     def load(self, engine: Engine, relation: str, start_at: datetime, end_at: datetime) -> None:
         engine.register_rows(relation, [(name, "varchar") for name in SOURCE_COLUMNS], self.rows)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def changed_days(
+        self, engine: Engine, first: date, last: date, zone: ZoneInfo, since: datetime
+    ) -> list[DayCount] | None:
+        return count_changed(engine, self, first, last, zone, since)
+
+    def counted_days(self, engine: Engine, first: date, last: date, zone: ZoneInfo) -> list[DayCount]:
+        return count_rows(engine, self, first, last, zone)
 
 
 def ingest_days(

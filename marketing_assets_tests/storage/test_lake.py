@@ -215,3 +215,28 @@ def test_what_processes_that_are_gone_left_is_cleared(engine: DuckDBEngine, lake
     lake.remove_scratch()
     assert files(lake) == ["segment_summary/day=2026-02-10/part-0.parquet"]
     assert patterns_of(engine, lake) == ["old"]
+
+
+def test_only_other_rows_in_the_place_of_what_stands_are_a_replacement(
+    engine: DuckDBEngine, lake: Lake
+) -> None:
+    seen: list[tuple[str, list[Value]]] = []
+
+    def write(day: date, what: str) -> None:
+        lake.write(
+            engine,
+            SEGMENT_SUMMARY,
+            day,
+            "rows",
+            replacing=lambda: seen.append((what, patterns_of(engine, lake))),
+        )
+
+    write(date(2026, 2, 11), "a new day")
+    write(D, "other rows")
+    write(D, "the same rows")
+    assert seen == [("other rows", ["old"])]  # what stood is still there while it is told
+
+
+def test_missing_days_are_those_without_a_partition(lake: Lake) -> None:
+    days = [date(2026, 2, 11), D, date(2026, 2, 9)]
+    assert lake.missing(SEGMENT_SUMMARY, days) == [date(2026, 2, 11), date(2026, 2, 9)]

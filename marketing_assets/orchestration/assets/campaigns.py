@@ -80,7 +80,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
 
 
 def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: date) -> bool:
-    """Whether the night is decided; one that comes too late is recorded as skipped."""
+    """Whether the night is decided; one that comes too late, after the first one, is recorded as skipped."""
     from marketing_assets.storage.repositories import nights
 
     now = platform.started_at or platform.now()
@@ -89,7 +89,9 @@ def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: 
         decided = row is not None and row.status != "skipped"
         newest = nights.newest_decided(connection, before=day if platform.rebuild else None)
         stand = standing(day, now, platform.zone, newest, decided=decided)
-        if stand == "missed":
+        first = nights.first_decided(connection)
+        recorded = stand == "missed" and first is not None and day > first
+        if recorded:
             nights.record_skipped(
                 connection,
                 [day],
@@ -103,8 +105,9 @@ def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: 
         context.log.info(f"The night of {day} stays as it was decided.")
     if stand == "missed":
         context.log.warning(
-            f"The night of {day} is not decided: its target day was over when the run began (recorded as "
-            f"skipped). To decide it in the simulated clock: marketing run --day {day} --rebuild"
+            f"The night of {day} is not decided: its target day was over when the run began "
+            f"({'recorded as skipped' if recorded else 'before the first decided night, so not recorded'}). "
+            f"To decide it in the simulated clock: marketing run --day {day} --rebuild"
         )
     return stand == "decide"
 

@@ -1,5 +1,6 @@
 """`transactions` and `rejected_transactions`: a day of the source, each row kept or rejected."""
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -14,6 +15,7 @@ from marketing_assets.orchestration.checks.transactions import (
     volume,
 )
 from marketing_assets.orchestration.metadata import (
+    Metadata,
     Results,
     Stopwatch,
     add_metadata,
@@ -23,6 +25,7 @@ from marketing_assets.orchestration.metadata import (
     partition_days,
     partition_metadata,
 )
+from marketing_assets.orchestration.partitions import days_to_also_ingest
 from marketing_assets.orchestration.platform import Platform
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import REJECTED_TRANSACTIONS, TRANSACTIONS
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from marketing_assets.sources.ingest import IngestedDay
 
 SOURCE = "source_transactions"
+
+READ, READ_AT = "read", "read_at"
+"""Metadata of each ingested day: rows of the source, and the instant, by its clock, they were read at."""
 
 
 def build_source(settings: Settings) -> dg.AssetSpec:
@@ -74,24 +80,28 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
 
         watch = Stopwatch()
         days = partition_days(context)
+        others = [day for day in days_to_also_ingest(context.run.tags) if day not in days]
         with attempt(context, platform):
             try:
                 ingested = ingest(
                     platform.engine,
                     platform.lake,
                     platform.source,
-                    days,
+                    [*others, *days],
                     platform.zone,
                     settings.max_rejected,
                     between_spans,
+                    lambda changed: _mark_stale(context, platform, changed, days[-1]),
                 )
             except RejectedShareError as error:
                 yield rejected_share(platform, [], error)
                 raise
             requested = [day for day in ingested if day.requested]
-            for day in requested:
-                _describe(context, day, watch.seconds / len(requested))
-            _log_read_again(context, ingested)
+            for each in ingested:
+                if each.day in days:
+                    _describe(context, each, watch.seconds / len(requested))
+                else:
+                    _log_other_day(context, each)
             yield dg.MaterializeResult(asset_key=TRANSACTIONS.name)
             yield dg.MaterializeResult(asset_key=REJECTED_TRANSACTIONS.name)
             yield rejected_share(platform, requested, None)
@@ -139,12 +149,12 @@ def _describe(context: dg.AssetExecutionContext, day: "IngestedDay", seconds: fl
             day.transactions,
             users=day.users,
             spend=float(day.spend),
-            read=day.read,
             duplicates=day.duplicates,
             superseded=day.superseded,
             rejected=day.rejected,
             seconds=round(seconds, 3),
-        ),
+        )
+        | _reading(day),
     )
     add_metadata(
         context,
@@ -161,18 +171,42 @@ def _describe(context: dg.AssetExecutionContext, day: "IngestedDay", seconds: fl
     )
 
 
-def _log_read_again(context: dg.AssetExecutionContext, ingested: "list[IngestedDay]") -> None:
-    for day in ingested:
-        if not day.requested:
-            for asset, written in (
-                (TRANSACTIONS.name, day.transactions),
-                (REJECTED_TRANSACTIONS.name, day.rejected_transactions),
-            ):
-                context.log_event(
-                    dg.AssetMaterialization(
-                        asset,
-                        partition=day.day.isoformat(),
-                        description="Ingested again: one of its ids turned up on another day.",
-                        metadata=partition_metadata(written),
-                    )
-                )
+def _log_other_day(context: dg.AssetExecutionContext, day: "IngestedDay") -> None:
+    why = "the night needs it" if day.requested else "one of its ids turned up on another day"
+    for asset, written in (
+        (TRANSACTIONS.name, day.transactions),
+        (REJECTED_TRANSACTIONS.name, day.rejected_transactions),
+    ):
+        context.log_event(
+            dg.AssetMaterialization(
+                asset,
+                partition=day.day.isoformat(),
+                description=f"Ingested with another day: {why}.",
+                metadata={**partition_metadata(written), **_reading(day)},
+            )
+        )
+
+
+def _reading(day: "IngestedDay") -> Metadata:
+    """What tells whether rows are late: how many there were, and when they were read."""
+    return {READ: day.read, READ_AT: dg.MetadataValue.timestamp(day.read_at)}
+
+
+def _mark_stale(context: dg.AssetExecutionContext, platform: Platform, changed: date, newest: date) -> None:
+    """The nights whose window holds the changed day, apart from the one that this run measures last.
+
+    Marked before the day is replaced, so that a run killed in between leaves no night that only seems up
+    to date.
+    """
+    from marketing_assets.storage.repositories import nights
+
+    last = changed + timedelta(days=platform.settings.window_days - 1)
+    with platform.database.begin() as connection:
+        decided = nights.newest_decided(connection)
+        if decided is not None and newest >= decided:
+            last = min(last, newest - timedelta(days=1))
+        marked = nights.mark_stale(
+            connection, changed, last, reason=f"transactions of {changed} changed later"
+        )
+    if marked:
+        context.log.info(f"Transactions of {changed} changed: {marked} nights are marked as stale.")

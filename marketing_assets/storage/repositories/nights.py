@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from marketing_assets.storage.tables import published_nights
@@ -39,6 +39,18 @@ def newest_decided(connection: Connection, before: date | None = None) -> date |
     return connection.execute(statement).scalar()
 
 
+def first_decided(connection: Connection) -> date | None:
+    """The day of the first night that was decided; None where there is none."""
+    statement = select(func.min(published_nights.c.day)).where(published_nights.c.status.in_(_DECIDED))
+    return connection.execute(statement).scalar()
+
+
+def recorded(connection: Connection) -> dict[date, bool]:
+    """The nights that have a row, and whether each was decided."""
+    statement = select(published_nights.c.day, published_nights.c.status.in_(_DECIDED).label("decided"))
+    return {row.day: row.decided for row in connection.execute(statement)}
+
+
 def decided_targets(connection: Connection, first: date) -> dict[date, int]:
     """Targets that each decided night from `first` on has published, by day."""
     statement = (
@@ -70,3 +82,20 @@ def record_skipped(
     if rows:
         statement = insert(published_nights).values([vars(row) for row in rows])
         connection.execute(statement.on_conflict_do_nothing(index_elements=["day"]))
+
+
+def mark_stale(connection: Connection, first: date, last: date, *, reason: str) -> int:
+    """Write of the published nights from `first` to `last` that they were decided from rows of before.
+
+    What they published stands; deciding one again writes that it is published.
+
+    Returns:
+        How many were marked.
+    """
+    nights = published_nights
+    statement = (
+        update(nights)
+        .where(nights.c.day.between(first, last), nights.c.status == "published")
+        .values(status="stale", reason=reason)
+    )
+    return len(connection.execute(statement.returning(nights.c.day)).all())
