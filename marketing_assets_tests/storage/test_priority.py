@@ -35,8 +35,8 @@ def test_who_gives_way_keeps_the_scheduling_class_it_had() -> None:
 
 def test_a_block_keeps_every_thread_to_the_last_core_and_gives_the_cores_back() -> None:
     cores = os.sched_getaffinity(0)
-    go_on, ended = threading.Event(), threading.Event()
-    other = threading.Thread(target=lambda: (go_on.wait(10), ended.set()))
+    go_on = threading.Event()
+    other = threading.Thread(target=go_on.wait, args=(10,))
     other.start()
     assert other.native_id is not None
     try:
