@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from marketing_assets_tests.conftest import copied_world
 from marketing_assets_tests.end_to_end.killer import POINTS
-from marketing_assets_tests.end_to_end.shell import NEXT, Shell, late_population, shell_on
+from marketing_assets_tests.end_to_end.shell import NEXT, Shell, shell_on
 from marketing_assets_tests.world import World
 
 KILLED = -9
@@ -19,18 +18,6 @@ KILLED = -9
 def shell(decided_world: World, dagster_url: str) -> Iterator[Shell]:
     with shell_on(decided_world, dagster_url) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def undisturbed(
-    decided_template: tuple[Path, str], postgres_server: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    """Every row and file after the night of `NEXT` ran once, undisturbed."""
-    root = tmp_path_factory.mktemp("undisturbed") / "world"
-    with copied_world(decided_template, postgres_server, root) as world:
-        world.write(late_population())
-        assert world.night(NEXT).success
-        return world.snapshot()
 
 
 def partitions_of(world: World) -> dict[str, str]:
