@@ -181,13 +181,18 @@ def prepare_once(urls: "DatabaseUrls") -> None:
     database.prepare(urls)
 
 
+def holder_of(run_id: str) -> str:
+    """What a run is called while it holds the lock or waits for it."""
+    return f"marketing_assets run {run_id[:8]}"
+
+
 def platform_resource(settings: Settings) -> dg.ResourceDefinition:
     """The platform as a resource: opened with the run's first step, closed with its last."""
 
     @dg.resource(description="Settings, lake, engine, source, policy, database and the writer lock.")
     def platform(context: dg.InitResourceContext) -> Iterator[Platform]:
         run = context.run
-        made = Platform(settings, f"marketing_assets run {run.run_id[:8] if run else 'without id'}")
+        made = Platform(settings, holder_of(run.run_id) if run else "marketing_assets run without id")
         made.rebuild = run is not None and run.tags.get(REBUILD_TAG) == "true"
         log = context.log
         try:

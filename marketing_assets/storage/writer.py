@@ -24,6 +24,7 @@ _MINE = text(
     "select exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted"
     " and ((classid::bigint << 32) | objid::bigint) = :key and objsubid = 1)"
 )
+_SESSIONS = text("select application_name from pg_stat_activity where datname = current_database()")
 _HOLDER = text(
     "select a.application_name, a.pid, a.backend_start"
     " from pg_locks l join pg_stat_activity a on a.pid = l.pid"
@@ -31,6 +32,11 @@ _HOLDER = text(
     " and ((l.classid::bigint << 32) | l.objid::bigint) = :key and l.objsubid = 1"
     " and l.database = (select oid from pg_database where datname = current_database())"
 )
+
+
+def at_work(connection: Connection) -> set[str]:
+    """The names of the holders that have a session now, whether they hold the lock or wait for it."""
+    return set(connection.execute(_SESSIONS).scalars())
 
 
 class WriterLock:

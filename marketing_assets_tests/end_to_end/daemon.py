@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,20 @@ def faults_at_night(directory: Path, **faults: str) -> dict[str, str]:
         "TEST_KILLED": str(directory / "killed"),
         **faults,
     }
+
+
+def quick_home(directory: Path) -> dict[str, str]:
+    """The environment of a daemon whose dagster.yaml is the product's, but finds dead runs in seconds."""
+    text = resources.files("marketing_assets.orchestration").joinpath("dagster.yaml").read_text("utf-8")
+    for slow, quick in {
+        "poll_interval_seconds: 30": "poll_interval_seconds: 2",
+        "  class: WatchedRunLauncher\n": "  class: WatchedRunLauncher\n  config: {gone_after_seconds: 6}\n",
+    }.items():
+        assert text.count(slow) == 1
+        text = text.replace(slow, quick)
+    directory.mkdir()
+    (directory / "dagster.yaml").write_text(text, encoding="utf-8")
+    return {"DAGSTER_HOME": str(directory)}
 
 
 def wait_for(what: str, found: Callable[[], _T | None], seconds: float = 60.0) -> _T:
@@ -108,6 +123,14 @@ class DaemonProcess:
         self.process.kill()
         self.process.wait()
 
+    def kill_all(self) -> None:
+        """End the daemon, its code server and the runs, as a power cut would."""
+        assert self.process is not None
+        for process in [self.process.pid, *_descendants(self.process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait()
+
     def stop(self) -> None:
         """End the daemon and everything that it started."""
         if self.process is None:
@@ -141,6 +164,16 @@ class DaemonProcess:
     def _ticks(self) -> int:
         [(count,)] = self.rows("select count(*) from job_ticks where type = 'SENSOR'")
         return int(str(count))
+
+
+def _descendants(process: int) -> list[int]:
+    """Processes that it started, and those that they started, oldest first."""
+    children = [
+        int(number)
+        for thread in Path(f"/proc/{process}/task").iterdir()
+        for number in (thread / "children").read_text().split()
+    ]
+    return [*children, *(each for child in children for each in _descendants(child))]
 
 
 @contextmanager

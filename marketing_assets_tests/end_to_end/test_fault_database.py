@@ -12,7 +12,7 @@ import pytest
 
 from marketing_assets.storage.writer import WRITER_LOCK
 from marketing_assets_tests.alert_service import alert_service
-from marketing_assets_tests.end_to_end.daemon import daemon_on, faults_at_night, wait_for
+from marketing_assets_tests.end_to_end.daemon import daemon_on, faults_at_night, quick_home, wait_for
 from marketing_assets_tests.end_to_end.own_server import OwnServer, down_for, own_server_below
 from marketing_assets_tests.end_to_end.shell import NEXT, Shell
 from marketing_assets_tests.world import World
@@ -172,7 +172,11 @@ def test_a_night_of_the_schedule_is_whole_again_without_anybody(
     faults = faults_at_night(tmp_path, TEST_POINT="hold:user_features")
     with (
         alert_service() as service,
-        daemon_on(same_server_shell, {"MARKETING_ALERT_URLS": service.url}, faults) as daemon,
+        daemon_on(
+            same_server_shell,
+            {"MARKETING_ALERT_URLS": service.url, **quick_home(tmp_path / "dagster")},
+            faults,
+        ) as daemon,
     ):
         daemon.until_schedules_are_known()
         (tmp_path / "dawn").touch()

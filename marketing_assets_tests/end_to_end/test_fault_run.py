@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from marketing_assets_tests.alert_service import alert_service
-from marketing_assets_tests.end_to_end.daemon import daemon_on, faults_at_night, wait_for
+from marketing_assets_tests.end_to_end.daemon import daemon_on, faults_at_night, quick_home, wait_for
 from marketing_assets_tests.end_to_end.shell import NEXT, Shell, shell_on
 from marketing_assets_tests.world import World
 
@@ -73,6 +73,31 @@ def test_killed_in_any_step_the_night_is_published_once(
         record_property("measured", f"found dead after {noticed:.1f} s, published after {whole:.1f} s")
     assert world.snapshot() == undisturbed
     assert not [file for file in (world.settings.lake / ".scratch").rglob("*") if file.is_file()]
+
+
+def test_a_machine_that_goes_down_in_mid_run_loses_nothing(
+    shell: Shell, undisturbed: dict[str, Any], tmp_path: Path, record_property: Any
+) -> None:
+    # Daemon, code server and run at once: nobody is left to see the run's end.
+    world = shell.world
+    faults = faults_at_night(tmp_path, TEST_POINT="hold:campaign_targets")
+    with daemon_on(shell, quick_home(tmp_path / "dagster"), faults) as daemon:
+        daemon.until_schedules_are_known()
+        (tmp_path / "dawn").touch()
+        wait_for("write", (world.settings.home / "waiting-campaign_targets").exists)
+        daemon.kill_all()
+        died = time.monotonic()
+        (world.settings.home / "go-campaign_targets").touch()
+        assert daemon.rows("select status from runs") == [("STARTED",)]
+        daemon.start()
+        night = f"select status from marketing.published_nights where day = '{NEXT}'"
+        wait_for("published night", lambda: world.rows(night), 120)
+        record_property("measured", f"published {time.monotonic() - died:.1f} s after the machine went down")
+        wait_for("end of every run", lambda: daemon.unfinished() == 0)
+        assert daemon.rows("select status from runs order by id") == [("FAILURE",), ("SUCCESS",)]
+        said = "%its process is gone: for%it has had no session on the serving database%"
+        assert daemon.rows(f"select 1 from event_logs where event like '{said}' limit 1")
+    assert world.snapshot() == undisturbed
 
 
 def last_step(rows: Any, run_id: object) -> object:
