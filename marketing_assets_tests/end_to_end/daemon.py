@@ -167,13 +167,16 @@ class DaemonProcess:
 
 
 def _descendants(process: int) -> list[int]:
-    """Processes that it started, and those that they started, oldest first."""
-    children = [
-        int(number)
-        for thread in Path(f"/proc/{process}/task").iterdir()
-        for number in (thread / "children").read_text().split()
-    ]
-    return [*children, *(each for child in children for each in _descendants(child))]
+    """Processes that it started, and those that they started."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # After the name, which may hold anything: the state, then the parent.
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [process]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
 
 
 @contextmanager
