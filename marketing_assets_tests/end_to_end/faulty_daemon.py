@@ -54,7 +54,8 @@ def begin_before(night: float, dawn: Path) -> None:
 def main() -> None:
     prepare_instance(load_settings())
     if "TEST_TICK" in os.environ:
-        kill_in_tick(*os.environ["TEST_TICK"].split("/"), once=Path(os.environ["TEST_KILLED"]))
+        kind, name, place = os.environ["TEST_TICK"].split("/")
+        kill_in_tick(kind, name, place, once=Path(os.environ["TEST_KILLED"]))
     if "TEST_DAWN" in os.environ:
         night = datetime.fromisoformat(os.environ["TEST_NIGHT"]).timestamp()
         begin_before(night, Path(os.environ["TEST_DAWN"]))
