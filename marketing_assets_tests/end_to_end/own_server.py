@@ -14,11 +14,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from marketing_assets.errors import DatabaseError
 from marketing_assets.storage import embedded
 from marketing_assets_tests.conftest import copied_world
 from marketing_assets_tests.end_to_end.shell import NEXT, late_population
 from marketing_assets_tests.world import DAY, FIRST, World, population
 
+_STARTS = 6
 _TEMPLATE = "template_world"
 
 
@@ -36,8 +38,16 @@ class OwnServer:
         os.kill(process, signal.SIGKILL)
 
     def start(self) -> None:
-        """Start it again on its data, as whoever looks after the machine would."""
-        embedded.start(self.data)
+        """Start it again on its data, as whoever looks after the machine would; recovery may take a while."""
+        for _ in range(_STARTS):
+            try:
+                embedded.start(self.data)
+            except DatabaseError as error:
+                if not error.transient:
+                    raise
+            else:
+                return
+        raise AssertionError(f"the server does not come back: {(self.data / 'log').read_text()[-2000:]}")
 
     @contextmanager
     def world(self, root: Path) -> Iterator[World]:
@@ -70,6 +80,9 @@ def own_server_below(temporary: pytest.TempPathFactory) -> Iterator[OwnServer]:
         root.mkdir()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(f"create database {_TEMPLATE}".encode())
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"alter system set {setting} = off".encode())
+            connection.execute("select pg_reload_conf()")
         made = World(root, url.replace("/postgres?", f"/{_TEMPLATE}?"))
         made.write(population())
         made.ingest(FIRST, DAY - timedelta(days=1))
