@@ -59,7 +59,7 @@ def quick_home(directory: Path) -> dict[str, str]:
     return {"DAGSTER_HOME": str(directory)}
 
 
-def wait_for(what: str, found: Callable[[], _T | None], seconds: float = 60.0) -> _T:
+def wait_for(what: str, found: Callable[[], _T | None], seconds: float = 120.0) -> _T:
     """Look again and again until there is something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
