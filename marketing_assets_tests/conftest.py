@@ -76,11 +76,13 @@ def copied_world(template: tuple[Path, str], postgres_server: str, root: Path) -
     name = f"test_{uuid.uuid4().hex}"
     shutil.copytree(original, root)
     create = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(database))
+    # Not one connection for both: a test may have killed the server meanwhile.
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(create)
-        made = World(root, postgres_server.replace("/postgres?", f"/{name}?"))
-        yield made
-        made.close()
+    made = World(root, postgres_server.replace("/postgres?", f"/{name}?"))
+    yield made
+    made.close()
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 

@@ -51,6 +51,7 @@ def start(data: Path) -> str:
         raise DatabaseError(
             f"the embedded PostgreSQL does not start on {data}: {error}",
             remedy=f"read {data / 'log'}; free disk space; if a crash recovery is under way, try again",
+            transient=isinstance(error, subprocess.TimeoutExpired),  # the recovery goes on meanwhile
         ) from error
     started = _socket_of_running(data)
     if started is None:

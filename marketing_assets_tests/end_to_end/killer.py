@@ -4,7 +4,8 @@ Usage: python -m marketing_assets_tests.end_to_end.killer POINT marketing-argume
 A point is `before:<dataset>` or `after:<dataset>` (the rename of a partition) or `publish:<function>`
 (when that step of publishing is done, before its commit); `archive:<function>` and `retention:<function>` are
 likewise of the clean-up. `wait:<dataset>` stops at the
-rename until a file of that name appears beside the lake, for tests with two writers.
+rename until the file `go` appears beside the lake, for tests with two writers; `hold:<dataset>` stops before
+the partition is written until `go-<dataset>` does.
 """
 
 import os
@@ -12,12 +13,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from marketing_assets import cli
+from marketing_assets.engine.base import Engine
 from marketing_assets.storage import archive, lake, publish, retention
+from marketing_assets.storage.datasets import Dataset
 
 DATASETS = (
     "transactions",
@@ -46,7 +50,21 @@ POINTS = [
 ]
 
 
+@dataclass
+class Killed:
+    """Where `once` is set, that file is made by the first kill, and there is no second."""
+
+    once: Path | None = None
+
+
+killed = Killed()
+
+
 def die() -> None:
+    if killed.once is not None:
+        if killed.once.exists():
+            return
+        killed.once.touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -58,7 +76,7 @@ def kill_at_rename(when: str, dataset: str) -> None:
         if here and when == "before":
             die()
         if here and when == "wait":
-            wait_for(Path(target).parents[3] / "go")
+            wait_for(Path(target).parents[3], "waiting", "go")
         rename(source, target)
         if here and when == "after":
             die()
@@ -66,9 +84,22 @@ def kill_at_rename(when: str, dataset: str) -> None:
     lake.os.replace = replaced  # type: ignore[attr-defined]
 
 
-def wait_for(file: Path) -> None:
-    file.with_name("waiting").touch()
-    while not file.exists():
+def hold_before_write(name: str) -> None:
+    write = lake.Lake.write
+
+    def held(
+        self: lake.Lake, engine: Engine, dataset: Dataset, *arguments: Any, **named: Any
+    ) -> lake.Written:
+        if dataset.name == name:
+            wait_for(self.root.parent, f"waiting-{name}", f"go-{name}")
+        return write(self, engine, dataset, *arguments, **named)
+
+    lake.Lake.write = held  # type: ignore[method-assign]
+
+
+def wait_for(directory: Path, says: str, until: str) -> None:
+    (directory / says).touch()
+    while not (directory / until).exists():
         time.sleep(0.05)
 
 
@@ -82,12 +113,19 @@ def kill_after(module: ModuleType, function: str) -> None:
     setattr(module, function, wrapped)
 
 
-def main() -> None:
-    when, name = sys.argv[1].split(":")
+def install(point: str) -> None:
+    """Put the fault into this process."""
+    when, name = point.split(":")
     if when in MODULES:
         kill_after(MODULES[when], name)
+    elif when == "hold":
+        hold_before_write(name)
     else:
         kill_at_rename(when, name)
+
+
+def main() -> None:
+    install(sys.argv[1])
     sys.argv = ["marketing", *sys.argv[2:]]
     cli.main()
 
