@@ -43,7 +43,7 @@ $$pip --no-build-isolation -e .; \
 rm .venv/.installing
 endef
 
-.PHONY: help demo up test verify check format bench bench-small lock clean
+.PHONY: help demo up test verify check format bench bench-small screenshots lock clean
 
 help:  ## Print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ bench: $(DEV_STAMP)  ## Measure nights of up to a million users and write docs/b
 
 bench-small: $(DEV_STAMP)  ## Measure what fits into three minutes; fails where a ratio is out of its bound
 	@.venv/bin/python -m benchmarks --small $(ARGS)
+
+screenshots: $(DEV_STAMP)  ## Take the pictures of docs/operations.md anew (needs chromium: apt-get install chromium)
+	@.venv/bin/python docs/screenshots.py
 
 # Exact versions with hashes and no download address. The second lock takes its versions from the first.
 # `make lock ARGS=--upgrade` takes the newest that pyproject.toml allows.

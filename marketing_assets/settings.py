@@ -180,16 +180,40 @@ def load_settings() -> Settings:
         ) from None
 
 
+_SAID = {
+    "MARKETING_MEMORY_LIMIT": "a size such as 512MB or 1GiB (units MB, GB, MiB and GiB)",
+    "MARKETING_CURRENCY": "three capital letters, such as USD or EUR (ISO 4217)",
+    "MARKETING_START_DATE": "a day such as 2026-01-31",
+    "MARKETING_SOURCE_REPLAY": "true or false",
+}
+"""What is allowed, where pydantic's own words name a pattern or nothing at all."""
+
+
 def _settings_error(error: ValidationError) -> SettingsError:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "a setting"
     secret = ("URL" in name and name != "MARKETING_UI_URL") or "KEY" in name
     value = "(hidden)" if secret else repr(first["input"])
-    said = first["msg"].removeprefix("Value error, ")
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "one of")
+    if first["type"] != "value_error" and first["loc"]:
+        said = _SAID.get(name) or _range(name) or said
     return SettingsError(
         f"{name}={value} is not allowed: {said}",
         remedy=f"correct {name} in the environment or in .env (see .env.example)",
     )
+
+
+def _range(variable: str) -> str | None:
+    """The range of a number, in words; None where the variable has none."""
+    field = next(each for each in Settings.model_fields.values() if each.validation_alias == variable)
+    least, most = (
+        next((getattr(each, end) for each in field.metadata if hasattr(each, end)), None)
+        for end in ("ge", "le")
+    )
+    kind = "a number" if field.annotation is Decimal else "a whole number"
+    if most is None:
+        return None if least is None else f"{kind}, at least {least}"
+    return f"{kind}, at most {most}" if least is None else f"{kind} from {least} to {most}"
 
 
 def export_environment(values: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-db_app = typer.Typer(help="The databases.", no_args_is_help=True)
+db_app = typer.Typer(help="Upgrade the databases, print their address, stop them.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 
 
@@ -35,7 +35,9 @@ def _day(text: str) -> date:
 
 _INTERRUPTED = 130
 
-Day = Annotated[date | None, typer.Option(parser=_day, metavar="YYYY-MM-DD")]
+Day = Annotated[date | None, typer.Option(parser=_day, metavar="YYYY-MM-DD", help="The one night to run.")]
+_FIRST = "First day of a range."
+_LAST = "Last day of the range, which is included."
 
 
 @app.command()
@@ -44,7 +46,8 @@ def demo(
         int, typer.Option(min=1, max=60, help="How many nights, the last one yesterday's.")
     ] = 3,
     source: Annotated[
-        str | None, typer.Option(help="Another source, in a lake and database of its own.")
+        str | None,
+        typer.Option(help="Another source (simulated, files, postgres), in a lake and database of its own."),
     ] = None,
     users: Annotated[
         int | None, typer.Option(min=100, help="With --source simulated: how many users.")
@@ -79,16 +82,20 @@ def demo(
 @app.command()
 def run(
     day: Day = None,
-    first: Annotated[date | None, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD")] = None,
-    last: Annotated[date | None, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD")] = None,
+    first: Annotated[
+        date | None, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD", help=_FIRST)
+    ] = None,
+    last: Annotated[date | None, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD", help=_LAST)] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Decide the nights again, each at its own time.")
+        bool, typer.Option("--rebuild", help="Decide the nights again, as if it were the night after each.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Of a range also the nights that need not run again.")
+        bool, typer.Option("--again", help="With --from and --to: also the nights that need not run again.")
     ] = False,
 ) -> None:
-    """Run one night, or a range of nights oldest first; missing days of the window are ingested first.
+    """Run one night (--day), or a range of nights oldest first (--from, --to).
+
+    Days of the window that are missing are ingested first.
 
     Of a range, nights that stay as they were decided are left out, and an interrupted one goes on.
     """
@@ -120,8 +127,8 @@ def run(
 
 @app.command()
 def backfill(
-    first: Annotated[date, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD")],
-    last: Annotated[date, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD")],
+    first: Annotated[date, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD", help=_FIRST)],
+    last: Annotated[date, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD", help=_LAST)],
     again: Annotated[
         bool, typer.Option("--again", help="Also what is there already, from the source on.")
     ] = False,
@@ -151,7 +158,7 @@ def backfill(
 
 @app.command()
 def cleanup() -> None:
-    """Do what the 03:00 job does: expire and archive campaigns, remove old partitions and events."""
+    """Do now what the clean-up does each night: expire and archive campaigns, remove what is old."""
     from marketing_assets.cli.cleanup import clean_up
 
     progress = Progress("cleanup")
@@ -162,7 +169,7 @@ def cleanup() -> None:
 
 
 @app.command()
-def up(port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = 3000) -> None:
+def up(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's UI.")] = 3000) -> None:
     """Serve everything until Ctrl-C: PostgreSQL, Dagster's UI and the daemon that starts each night."""
     from marketing_assets.cli.serve import serve
 

@@ -84,7 +84,8 @@ def _archived() -> dg.AssetsDefinition:
                 group=_GROUP,
                 description="Targets of campaigns that are long over, moved here from the app's database: "
                 "copied, compared, then removed there. One partition of the lake for each last day.",
-                rule="SEMANTICS, Lifecycle",
+                rule="from `archive_after_days` of the policy on (30 days) after a campaign's end, once its "
+                "results are final",
                 readers="targeting (cooldown, targets of earlier nights)",
                 deps=[dg.AssetDep(EXPIRED)],
                 partitions=None,
