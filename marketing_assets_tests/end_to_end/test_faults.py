@@ -1,19 +1,21 @@
 """Faults that leave nothing behind: afterwards every table and file is as if nothing had happened."""
 
-import gc
 import logging
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
 
 from marketing_assets.storage import clock
-from marketing_assets_tests.end_to_end.dagster_home import dagster_home_of, eventually
+from marketing_assets_tests.end_to_end.dagster_home import DagsterHome, dagster_home_of, eventually
 from marketing_assets_tests.end_to_end.shell import NEXT, Shell, late_population, shell_on
 from marketing_assets_tests.world import HEADER, World
 
@@ -133,8 +135,8 @@ def test_the_clock_set_back_an_hour(
     assert world.snapshot() == undisturbed
 
 
-# Dagster does not wait for the code server that it ends.
-@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+# Dagster reads its own deprecated property when it loads a code location in its process.
+@pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")
 @pytest.mark.verify
 @pytest.mark.parametrize("restarted", [False, True], ids=["the same daemon", "a daemon started again"])
 def test_the_scheduler_asks_for_a_night_once_though_the_clock_goes_back(
@@ -143,22 +145,27 @@ def test_the_scheduler_asks_for_a_night_once_though_the_clock_goes_back(
     with dagster_home_of(shell, monkeypatch) as home:
         for name, value in home.environment.items():
             monkeypatch.setenv(name, value)
-        iterations: dict[str, ScheduleIterationTimes] = {}
+        origin = InProcessCodeLocationOrigin(
+            LoadableTargetOrigin(executable_path=sys.executable, module_name="marketing_assets.definitions")
+        )
+        workspace = InProcessTestWorkspaceLoadTarget(origin)
+        with WorkspaceProcessContext(home.instance, workspace) as context:
+            look_at(context, restarted, home)
 
-        def asked_for(at: datetime) -> list[str]:
-            """The nights in the queue after Dagster's scheduler looked at this instant."""
-            known = {} if restarted else iterations
-            errors = list(launch_scheduled_runs(context, logging.getLogger("test"), at, known))
-            assert not any(errors)
-            return [run.tags["dagster/partition"] for run in home.runs("nightly_marketing")]
 
-        workspace = WorkspaceFileTarget([str(home.root / "workspace.yaml")])
-        with create_test_daemon_workspace_context(workspace, home.instance) as context:
-            assert asked_for(TARGET_DAY + timedelta(hours=1, minutes=59)) == []
-            assert asked_for(TARGET_DAY + timedelta(hours=2, seconds=5)) == [str(NEXT)]
-            for back in (timedelta(hours=1, seconds=5), timedelta(hours=2, seconds=1), timedelta(hours=3)):
-                assert asked_for(TARGET_DAY + back) == [str(NEXT)]
-            following = [str(NEXT), str(NEXT + timedelta(days=1))]
-            assert asked_for(TARGET_DAY + timedelta(days=1, hours=2, seconds=5)) == following
-        del context
-        gc.collect()
+def look_at(context: WorkspaceProcessContext, restarted: bool, home: DagsterHome) -> None:
+    iterations: dict[str, ScheduleIterationTimes] = {}
+
+    def asked_for(at: datetime) -> list[str]:
+        """The nights in the queue after Dagster's scheduler looked at this instant."""
+        known = {} if restarted else iterations
+        errors = list(launch_scheduled_runs(context, logging.getLogger("test"), at, known))
+        assert not any(errors)
+        return [run.tags["dagster/partition"] for run in home.runs("nightly_marketing")]
+
+    assert asked_for(TARGET_DAY + timedelta(hours=1, minutes=59)) == []
+    assert asked_for(TARGET_DAY + timedelta(hours=2, seconds=5)) == [str(NEXT)]
+    for back in (timedelta(hours=1, seconds=5), timedelta(hours=2, seconds=1), timedelta(hours=3)):
+        assert asked_for(TARGET_DAY + back) == [str(NEXT)]
+    following = [str(NEXT), str(NEXT + timedelta(days=1))]
+    assert asked_for(TARGET_DAY + timedelta(days=1, hours=2, seconds=5)) == following

@@ -263,8 +263,15 @@ def test_the_sensors_run_unless_somebody_stops_them(tmp_path: Path) -> None:
     assert sensors["requests"].minimum_interval_seconds == 1
 
 
-# Dagster's own tick calls its own deprecated method.
-@pytest.mark.filterwarnings("ignore:Function `JobDefinition.run_request_for_partition`")
+def test_the_sensors_are_on_and_say_what_they_do(tmp_path: Path) -> None:
+    made = definitions(tmp_path).get_repository_def().sensor_defs
+    found = {sensor.name: sensor for sensor in made}
+    assert {"late_data", "missed_nights"} <= found.keys()
+    for name, sensor in found.items():
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING, name
+        assert sensor.description, name
+
+
 def test_the_night_begins_by_itself_at_the_configured_time_of_the_zone(tmp_path: Path) -> None:
     made = definitions(
         tmp_path,

@@ -25,8 +25,6 @@ NEW_YEAR, SILVESTER = date(2026, 1, 1), date(2026, 12, 31)
 YEAR = days_between(NEW_YEAR, SILVESTER)
 TIMES = [(0, 0), (0, 30), (1, 30), (2, 0), (2, 30), (3, 0), (23, 0), (23, 59)]
 
-# Dagster's own tick calls its own deprecated method.
-pytestmark = pytest.mark.filterwarnings("ignore:Function `JobDefinition.run_request_for_partition`")
 
 SCHEDULES = {"nightly_marketing": ("MARKETING_ANALYSIS_HOUR", "MARKETING_ANALYSIS_MINUTE")}
 """Every daily schedule of the code location, and the variables that say when it is due."""
