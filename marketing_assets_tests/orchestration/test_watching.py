@@ -37,7 +37,9 @@ def with_alerts(world: World, service: AlertService, instance: dg.DagsterInstanc
     read = Settings(_env_file=None, **given)
     values = {"alert_urls": read.alert_urls, "ui_url": read.ui_url}
     world.settings = world.settings.model_copy(update=values)
-    world.instance = instance or world.instance
+    if instance is not None:
+        world.instance.dispose()
+        world.instance = instance
     return world
 
 
@@ -274,7 +276,7 @@ def test_a_night_that_was_skipped_is_told(
 def test_a_database_that_is_down_is_told(
     watched: World, service: AlertService, kept: dg.DagsterInstance
 ) -> None:
-    watched.instance = kept
+    watched = with_alerts(watched, service, kept)
     nowhere = {"database_url": "postgresql://nobody@127.0.0.1:9/marketing"}
     watched.settings = watched.settings.model_copy(update=nowhere)
     assert "PostgreSQL cannot be reached" in morning(watched, DAY)
