@@ -103,7 +103,7 @@ def test_steps_log_and_plans_go_after_14_days_and_results_stay(storage: Storage)
     assert purge(storage.url, NOW + timedelta(days=13, hours=23)).events_purged == 0
     assert storage.types() == before
 
-    purged = purge(storage.url, NOW + timedelta(days=14, minutes=1))
+    purged = purge(storage.url, datetime.now(UTC) + timedelta(days=14, minutes=1))
     stays = {name: count for name, count in before.items() if name in KEPT}
     assert storage.types() == stays
     assert set(stays) == {
