@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 PICTURES = Path(__file__).parent / "operations"
 GROUPS = ("ingest", "behaviour", "campaigns", "targeting", "publishing", "cleanup")
@@ -109,7 +109,7 @@ def _graph(page: Page, address: str) -> None:
     page.goto(f"{address}/asset-groups?expanded={','.join(f'global@global:{group}' for group in GROUPS)}")
     page.get_by_text("published_night", exact=True).first.wait_for()
     _settled(page)
-    page.wait_for_function("!document.body.innerText.includes('Loading')")
+    expect(page.locator("body")).not_to_contain_text("Loading", timeout=_SECONDS * 1000)
     _save(page, "asset-graph", left=380, top=110)  # the graph alone, which is as wide as the window lets it
 
 
