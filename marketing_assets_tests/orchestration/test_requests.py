@@ -307,7 +307,7 @@ def test_a_night_that_comes_too_late_is_analysed_and_not_decided(daemon: Daemon)
     assert daemon.execute(wanted).success
     assert daemon.wanted("requests") == []
     result = row(world, request)[2]
-    assert (result["night"], result["reason"]) == ("skipped", "missed")
+    assert (result["night"], result["reason"]) == ("not recorded", None)  # no night was decided before it
     assert (result["users"], result["campaigns_opened"], result["users_targeted"]) == (80, 0, 0)
 
 
