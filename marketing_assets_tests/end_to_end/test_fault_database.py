@@ -151,7 +151,7 @@ def test_a_command_that_loses_dagster_s_database_too_says_so_and_is_run_again(
     assert run.process.returncode == 1, said
     # Dagster notices in the middle of a step or between two; either way, one error and what to do.
     error, _, remedy = said.partition("error: ")[2].partition("what to do: ")
-    assert "connection to server" in error, said
+    assert "connection" in error, said
     assert remedy.startswith("see that ")
     assert "PostgreSQL" in remedy
     assert world.tables() == before
