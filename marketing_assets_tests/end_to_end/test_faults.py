@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
 
 from marketing_assets.storage import clock
@@ -148,7 +148,7 @@ def test_the_scheduler_asks_for_a_night_once_though_the_clock_goes_back(
         origin = InProcessCodeLocationOrigin(
             LoadableTargetOrigin(executable_path=sys.executable, module_name="marketing_assets.definitions")
         )
-        workspace = InProcessTestWorkspaceLoadTarget(origin)
+        workspace = InProcessWorkspaceLoadTarget(origin)
         with WorkspaceProcessContext(home.instance, workspace) as context:
             look_at(context, restarted, home)
 

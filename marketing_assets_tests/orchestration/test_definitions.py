@@ -107,7 +107,7 @@ BLOCKING = {
         "reasons_true",
     },
     "targeting_decisions": {"schema", "unique_key", "no_nulls", "references_hold"},
-    "archived_targets": {"schema", "unique_key", "no_nulls", "in_range"},
+    "archived_targets": {"schema", "unique_key", "no_nulls"},
 }
 
 WARNING = {
