@@ -92,7 +92,7 @@ def test_places_follow_home_unless_they_are_named(tmp_path: Path, monkeypatch: p
         ("MARKETING_RETENTION_DAYS", "89", "at least the days of the window (MARKETING_WINDOW_DAYS, 90)"),
         ("MARKETING_RETENTION_DAYS", "36501", "a whole number, at most 36500"),
         ("MARKETING_FEATURE_RETENTION_DAYS", "1", "from 2 to 36500"),
-        ("MARKETING_DEADLINE_HOURS", "0", "at least 1"),
+        ("MARKETING_DEADLINE_HOURS", "0", "a whole number from 1 to 12"),
         ("MARKETING_TIMEZONE", "Mars/Olympus", "IANA time zone database"),
         ("MARKETING_TIMEZONE", "../../etc/passwd", "IANA time zone database"),
         ("MARKETING_START_DATE", "31.12.2025", "a day such as 2026-01-31"),

@@ -83,9 +83,9 @@ class Lake:
         if missing:
             raise MissingPartitionError(
                 f"{dataset.name} has no partition for {_listed(missing)} in {self.root}",
-                remedy="make them first: in the UI, launch ingest_range (transactions) or behaviour_range "
-                "(features and patterns) for these days; the commands marketing run and marketing backfill "
-                "make by themselves what the window of a day lacks",
+                remedy=f"make them first: marketing backfill --from {missing[0]} --to {missing[-1]}, or in "
+                "the UI launch ingest_range (transactions) or behaviour_range (features and patterns) for "
+                "these days",
             )
         schema = [(column.name, column.type) for column in dataset.columns]
         engine.register_files(relation, [self.path(dataset, day) for day in days], schema)

@@ -183,7 +183,7 @@ def test_a_missing_day_of_the_window_stops_the_run_with_a_remedy(world: World) -
     assert "transactions has no partition for 2026-01-11, 2026-01-12, 2026-01-13 and 27 more days" in str(
         failure.description
     )
-    assert "marketing run --from 2026-01-11 --to 2026-02-09" in str(failure.description)
+    assert "marketing backfill --from 2026-01-11 --to 2026-02-09" in str(failure.description)
 
 
 def test_a_day_that_is_not_over_is_refused(decided_world: World) -> None:

@@ -156,7 +156,7 @@ def test_missing_partitions_are_named_with_the_command_that_makes_them(
     assert missing.value.message == (
         f"segment_summary has no partition for 2026-02-09, 2026-02-11 in {lake.root}"
     )
-    assert "marketing run --from 2026-02-09 --to 2026-02-11" in missing.value.remedy
+    assert "marketing backfill --from 2026-02-09 --to 2026-02-11" in missing.value.remedy
     with pytest.raises(MissingPartitionError, match="2026-03-01, 2026-03-02, 2026-03-03 and 2 more days"):
         lake.register(engine, "read", SEGMENT_SUMMARY, [date(2026, 3, day) for day in range(1, 6)])
 
