@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from psycopg import sql
 
 from marketing_assets_tests.world import DAY, FIRST, World, population
@@ -67,6 +68,13 @@ def decided_template(postgres_server: str, tmp_path_factory: pytest.TempPathFact
     assert made.night(DAY).success
     made.close()
     return root, name
+
+
+@pytest.fixture(autouse=True)
+def no_storage_of_an_instance_before() -> Iterator[None]:
+    """Dagster keeps the storage of definitions of the instance opened last, also when that one is gone."""
+    with set_defs_state_storage(None):
+        yield
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import date
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from marketing_assets.errors import NightError
 from marketing_assets.orchestration.metadata import named_failures
@@ -25,13 +26,24 @@ def attempt(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[N
     A second attempt starts over with nothing of the first: new connections, a new engine, and the writer lock
     taken anew, since the first may have lost it to a restart of the database.
     """
-    with named_failures():
+    with named_failures(), _interruption_final():
         if context.retry_number > 0:
             context.log.info(
                 f"Trying again, attempt {context.retry_number + 1}: taking the writer lock anew."
             )
             platform.reopen()
         yield
+
+
+@contextmanager
+def _interruption_final() -> Iterator[None]:
+    """Dagster tries a step with a retry policy again also where somebody ended it: Ctrl-C, or the UI."""
+    try:
+        yield
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
+        raise dg.Failure(
+            "the run was ended\n  What to do: run it again; nothing is half done", allow_retries=False
+        ) from interruption
 
 
 def refuse_overtaken(platform: Platform, day: date) -> None:

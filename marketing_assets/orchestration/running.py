@@ -168,7 +168,11 @@ def _cut_off(error: Exception) -> DatabaseError:
 
 def _is_interruption(event: "DagsterEvent") -> bool:
     error = getattr(event.event_specific_data, "error", None)
-    return getattr(error, "cls_name", None) == "DagsterExecutionInterruptedError"
+    while error is not None:
+        if error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
+            return True
+        error = error.cause
+    return False
 
 
 class _Progress(logging.Handler):

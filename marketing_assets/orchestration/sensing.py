@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from marketing_assets.orchestration.jobs import BEHAVIOUR_RANGE, INGEST_RANGE, NIGHTLY
+from marketing_assets.orchestration.jobs import BEHAVIOUR_RANGE, CLEANUP, INGEST_RANGE, NIGHTLY
 from marketing_assets.orchestration.platform import Platform, holder_of
 from marketing_assets.settings import Settings
 
 PARTITION_TAG = "dagster/partition"
 RUN_KEY_TAG = "dagster/run_key"
 
-_WRITING_JOBS = (NIGHTLY, BEHAVIOUR_RANGE, INGEST_RANGE, "__ASSET_JOB")
+_WRITING_JOBS = (NIGHTLY, BEHAVIOUR_RANGE, INGEST_RANGE, CLEANUP, "__ASSET_JOB")
+_MAY_BE_DEAD = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED)
+"""Dagster's run monitoring looks at neither: who was to start the one, or ran the other, may be gone."""
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -53,7 +55,7 @@ def run_under_way(instance: dg.DagsterInstance, platform: Platform) -> dg.Dagste
     for job in _WRITING_JOBS:
         for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_UNDER_WAY)):
             run = record.dagster_run
-            begun = run.status is dg.DagsterRunStatus.STARTED and record.create_timestamp < began_before
+            begun = run.status in _MAY_BE_DEAD and record.create_timestamp < began_before
             if not begun or holder_of(run.run_id) in working:
                 return run
     return None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 YESTERDAY_PUBLISHED = "yesterday_published"
 
-_PUBLISHED_BY_HOUR = 7
+_EARLIEST_HOUR, _LATEST_HOUR = 7, 23
 _WILL_RETRY_TAG = "dagster/will_retry"
 _EVENTS_AT_ONCE = 1000
 _READ_AGAIN = 200
@@ -163,7 +163,7 @@ def build_yesterday_published(
     @dg.schedule(
         name=YESTERDAY_PUBLISHED,
         job=next(job for job in jobs if job.name == NIGHTLY),
-        cron_schedule=f"0 {_PUBLISHED_BY_HOUR} * * *",
+        cron_schedule=f"0 {_looked_at_hour(settings)} * * *",
         execution_timezone=settings.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Looks every morning whether yesterday is published, and alerts where it is not. It "
@@ -181,6 +181,11 @@ def build_yesterday_published(
         return dg.SkipReason(f"the night of {day} is not published: {found}")
 
     return yesterday_published
+
+
+def _looked_at_hour(settings: Settings) -> int:
+    """In the morning, and not before the night must be published."""
+    return min(_LATEST_HOUR, max(_EARLIEST_HOUR, settings.analysis_hour + settings.deadline_hours + 1))
 
 
 def _not_published(settings: Settings, day: date) -> str | None:

@@ -201,6 +201,15 @@ def kept() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
+@pytest.mark.parametrize(("analysis_hour", "looks_at"), [(0, 7), (3, 7), (9, 13), (22, 23)])
+def test_the_morning_s_look_comes_when_the_night_must_be_there(
+    world: World, analysis_hour: int, looks_at: int
+) -> None:
+    settings = world.settings.model_copy(update={"analysis_hour": analysis_hour})
+    schedule = build_definitions(settings).resolve_schedule_def("yesterday_published")
+    assert schedule.cron_schedule == f"0 {looks_at} * * *"
+
+
 def morning(world: World, day: date) -> str:
     """What the schedule says at 07:00 of the day after `day`."""
     definitions = build_definitions(world.settings)
