@@ -53,9 +53,10 @@ def on_one_core() -> Iterator[None]:
         yield
         return
     cores = os.sched_getaffinity(0)
-    for thread in _threads():
-        keep_to_one_core(thread)
     try:
+        for thread in _threads():
+            with suppress(ProcessLookupError):  # it has just ended
+                keep_to_one_core(thread)
         yield
     finally:
         for thread in _threads():
