@@ -1,7 +1,8 @@
 """What the measurements have to keep.
 
 A ratio out of its bound fails the run; an absolute time never does, because it says as much about the
-machine as about the product.
+machine as about the product. Nor does the p99 of the reader except in a full run: it is the wait for a free
+core, and on a machine that others use it has been 1.6 and 4.9 with the same code.
 """
 
 from collections.abc import Iterator
@@ -19,9 +20,10 @@ LARGE_USERS = 1_000_000
 _NOISE = 1.1
 _SLOWER, _SLOWER_ROWS = "pandas_plain", 9_000_000
 _TARGETS = 2_000_000
+_WAITS = "p99_ratio"
 _LIMITS = {
     "bloat": ("tables after 30 nights over their size without bloat", 1.5, "×"),
-    "p99_ratio": ("p99 of a reader while a night is published, over before", 2, "×"),
+    _WAITS: ("p99 of a reader while a night is published, over before", 2, "×"),
     "errors": ("errors that the reader met", 0, ""),
     "inconsistent": ("answers of half a night that the reader met", 0, ""),
 }
@@ -58,7 +60,9 @@ def bounds(report: Report) -> list[Bound]:
     if source is not None:
         speed = source.rows / source.seconds
         found.append(Bound("simulated source", speed, 500_000, "rows/s", fails=False, at_least=True))
-    found += _limited({**(report.publishing or {}), **(report.serving or {})})
+    found += _limited(
+        {**(report.publishing or {}), **(report.serving or {})}, full=report.sizes[-1].users >= LARGE_USERS
+    )
     for name, compared in report.compared.items():
         found += _compared(name, compared)
     return found
@@ -95,12 +99,12 @@ def _features(result: FeaturesResult) -> Iterator[Bound]:
     yield Bound(f"memory of the feature step, {result.users:,} users", largest / GIB, 2, "GiB", fails=True)
 
 
-def _limited(figures: Figures) -> Iterator[Bound]:
+def _limited(figures: Figures, *, full: bool) -> Iterator[Bound]:
     if figures.get("targets", 0) >= _TARGETS:
         yield Bound(f"publishing {_TARGETS:,} new targets", figures["seconds"], 15, "s", fails=False)
     for figure, (name, limit, unit) in _LIMITS.items():
         if figure in figures:
-            yield Bound(name, figures[figure], limit, unit, fails=True)
+            yield Bound(name, figures[figure], limit, unit, fails=full or figure != _WAITS)
 
 
 def _compared(name: str, compared: ComparisonResult) -> Iterator[Bound]:
