@@ -246,8 +246,9 @@ def _database_named(doing: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, psycopg.Error) as error:  # COPY goes past SQLAlchemy
         cause = getattr(error, "orig", None) or error
-        said = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+        # Never its message: that may quote values of rows.
+        code = f", SQLSTATE {cause.sqlstate}" if isinstance(cause, psycopg.Error) and cause.sqlstate else ""
         raise DatabaseError(
-            f"{doing} failed: {' '.join((said or str(cause)).split())[:500]}",
+            f"{doing} failed: {type(cause).__name__}{code}",
             remedy="see that the database is up, then run marketing cleanup again; nothing is half done",
         ) from error

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 from sqlalchemy import Engine as DatabaseEngine
+from sqlalchemy.exc import InvalidRequestError
 
 from marketing_assets.engine.base import Engine
-from marketing_assets.errors import ArchiveError, WriterLockError
+from marketing_assets.errors import ArchiveError, DatabaseError, WriterLockError
 from marketing_assets.storage import archive as archiving
 from marketing_assets.storage.archive import ARCHIVED, Archived, archive, expire
 from marketing_assets.storage.datasets import ARCHIVED_TARGETS, Dataset
@@ -296,6 +297,28 @@ def test_a_writer_that_lost_the_lock_removes_nothing(
         run(over, serving)
     assert len(targets(reader)) == 2
     assert over.lake.days(ARCHIVED_TARGETS) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            psycopg.errors.InvalidTextRepresentation('invalid input syntax for type integer: "ann"'),
+            "expiring campaigns failed: InvalidTextRepresentation, SQLSTATE 22P02",
+        ),
+        (InvalidRequestError("ann"), "expiring campaigns failed: InvalidRequestError"),
+    ],
+)
+def test_what_the_database_refuses_is_named_without_the_values_that_it_quotes(
+    maker: NightMaker, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(campaign_rows, "over", refused)
+    with pytest.raises(DatabaseError) as raised:
+        expire(maker.lock, OVER)
+    assert raised.value.message == said
 
 
 def test_every_archived_table_has_its_columns_in_its_dataset(reader: psycopg.Connection) -> None:
