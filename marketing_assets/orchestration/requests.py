@@ -5,6 +5,8 @@ rows does follows from the rows and from Dagster's record of runs alone, and a r
 made of the request's id: a daemon that dies in between forgets nothing and starts nothing twice.
 """
 
+import logging
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -15,7 +17,8 @@ import dagster as dg
 from marketing_assets.domain.days import day_of
 from marketing_assets.errors import MarketingError, RequestError
 from marketing_assets.orchestration.failures import failure_of_run
-from marketing_assets.orchestration.jobs import INGEST_RANGE, NIGHTLY
+from marketing_assets.orchestration.jobs import NIGHTLY
+from marketing_assets.orchestration.partitions import also_ingest
 from marketing_assets.orchestration.platform import Platform, prepare_once
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import (
@@ -35,9 +38,7 @@ if TYPE_CHECKING:
 REQUEST_TAG = "marketing/request"
 """Tag of a run: the request that it was first started for."""
 
-PREPARES_TAG = "marketing/prepares"
-"""Tag of a run that ingests the missing days of the window of a night: that night."""
-
+_LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 200
 _RUNS_AT_ONCE = 10
 _RUNS_LOOKED_AT = 10
@@ -46,15 +47,11 @@ _NEVER_LAUNCHED = dg.DagsterRunStatus.NOT_STARTED
 
 @dataclass(frozen=True)
 class Work:
-    """A run that a request needs. Runs of this job with these tags (and partition) do the same work.
-
-    `also` are tags that the run gets and that say nothing about what it does.
-    """
+    """A run that a request needs. Runs of this job with these tags (and partition) do the same work."""
 
     job: str
     tags: Mapping[str, str] = field(default_factory=dict)
     partition: str | None = None
-    also: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -80,8 +77,8 @@ class Kind(Protocol):
     def work(self, payload: Mapping[str, object]) -> Work:
         """The run that does what is asked."""
 
-    def preparation(self, platform: Platform, payload: Mapping[str, object]) -> Work | None:
-        """A run that must have ended well before, where there is need of one."""
+    def also(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, str]:
+        """More tags of a run that is to be started now, which say nothing about what work it does."""
 
     def result(
         self, instance: dg.DagsterInstance, connection: "Connection", payload: Mapping[str, object]
@@ -96,7 +93,7 @@ class Analysis:
     """
 
     name: str = "analysis"
-    jobs: Sequence[str] = (NIGHTLY, INGEST_RANGE)
+    jobs: Sequence[str] = (NIGHTLY,)
 
     def understand(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, object]:
         """The payload with its day.
@@ -126,17 +123,10 @@ class Analysis:
         """The night."""
         return Work(NIGHTLY, partition=str(payload["day"]))
 
-    def preparation(self, platform: Platform, payload: Mapping[str, object]) -> Work | None:
-        """The days of the night's window that were never ingested, as one run."""
+    def also(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, str]:
+        """The days of the night's window that were never ingested: the night's run does that first."""
         day = date.fromisoformat(str(payload["day"]))
-        missing = platform.lake.missing(TRANSACTIONS, platform.window(day)[:-1])
-        if not missing:
-            return None
-        range_tags = {
-            "dagster/asset_partition_range_start": missing[0].isoformat(),
-            "dagster/asset_partition_range_end": missing[-1].isoformat(),
-        }
-        return Work(INGEST_RANGE, tags={PREPARES_TAG: day.isoformat()}, also=range_tags)
+        return also_ingest(platform.lake.missing(TRANSACTIONS, platform.window(day)[:-1]))
 
     def result(
         self, instance: dg.DagsterInstance, connection: "Connection", payload: Mapping[str, object]
@@ -211,9 +201,22 @@ class Dispatcher:
             rows = requests.unfinished(connection, _ROWS_AT_ONCE)
             for request in rows:
                 try:
-                    self._advance(connection, request)
+                    with connection.begin_nested():
+                        self._advance(connection, request)
                 except MarketingError as error:
                     requests.fail(connection, request.request_id, error.message, error.remedy)
+                except Exception as error:
+                    if _database_lost(error):
+                        raise  # no row is at fault, and the next look sees them all again
+                    place = "".join(traceback.format_tb(error.__traceback__))
+                    _LOG.error("request %s: %s\n%s", request.request_id, type(error).__name__, place)
+                    requests.fail(
+                        connection,
+                        request.request_id,
+                        f"an error that nobody foresaw: {type(error).__name__}",
+                        "find where it happened in the log of Dagster's code server or daemon, mend that, "
+                        "then ask again",
+                    )
         return len(rows), list(self._wanted.values())
 
     def _advance(self, connection: "Connection", request: "Request") -> None:
@@ -225,17 +228,7 @@ class Dispatcher:
         work = kind.work(payload)
         run = self._run_for(request, work)
         if run is None:
-            before = kind.preparation(self._platform, payload)
-            prepared = None if before is None else self._run_for(request, before)
-            if before is None:
-                self._want(request, work)
-            elif prepared is None:
-                self._want(request, before, prepares=True)
-            elif self._is_done(connection, request, prepared):
-                raise RequestError(
-                    f"run {prepared.run_id[:8]} ended well, and what it was to prepare is still missing",
-                    remedy="see that nothing removes partitions of the lake, then ask again",
-                )
+            self._want(request, kind, payload)
         elif self._is_done(connection, request, run):
             result = kind.result(self._instance, connection, payload)
             requests.succeed(connection, request.request_id, run.run_id, result)
@@ -308,24 +301,33 @@ class Dispatcher:
         place = "" if failure.step is None else f"{failure.step}: "
         return f"{place}{failure.error}", failure.remedy or "see the run in the UI"
 
-    def _want(self, request: "Request", work: Work, *, prepares: bool = False) -> None:
+    def _want(self, request: "Request", kind: Kind, payload: Mapping[str, object]) -> None:
         """Ask for a run, unless another request does in this very look, or there are enough."""
+        work = kind.work(payload)
         place = (work.job, str(sorted(work.identity.items())))
         if place in self._wanted or len(self._wanted) >= _RUNS_AT_ONCE:
             return
-        key = f"{request.kind}-{request.request_id}"
         self._wanted[place] = dg.RunRequest(
-            run_key=f"{key}-prepares" if prepares else key,
+            run_key=f"{request.kind}-{request.request_id}",
             job_name=work.job,
             partition_key=work.partition,
             tags={
-                **work.also,
+                **kind.also(self._platform, payload),
                 **work.tags,
                 REQUEST_TAG: str(request.request_id),
                 "trigger": "request",
                 "source": self._platform.settings.source,
             },
         )
+
+
+def _database_lost(error: Exception) -> bool:
+    """Whether one of the two databases went away."""
+    from dagster_postgres.utils import DagsterPostgresException
+
+    from marketing_assets.storage.database import is_transient
+
+    return isinstance(error, DagsterPostgresException) or is_transient(error)
 
 
 def _figures(instance: dg.DagsterInstance, asset: str, day: date) -> dict[str, int]:

@@ -98,13 +98,13 @@ def test_an_analysis_is_queued_and_computing_in_seconds_and_writes_back_what_it_
     ]
     assert service.posts == []
 
-    # Days of the window that are missing are ingested by a run of their own.
+    # Days of the window that are missing are ingested by the same run.
     gone = shell.world.settings.lake / "transactions" / f"day={DAY}" / "part-0.parquet"
     gone.unlink()
     again = ask(shell, {"day": NEXT.isoformat()})
     assert ended(shell, again)[0] == "succeeded"
     assert gone.exists()
-    assert len(runs(daemon, again)) == 2
+    assert len(runs(daemon, again)) == 1
 
     # What fails is written back, and the people on call are told.
     shell.world.csv.unlink()

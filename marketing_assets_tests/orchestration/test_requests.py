@@ -1,15 +1,19 @@
 """Requests: what starts a run, what joins one, and what a row says from its insertion to its end."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster import DagsterEventType
+from dagster_postgres.utils import DagsterPostgresException
 
-from marketing_assets.orchestration.requests import PREPARES_TAG, REQUEST_TAG
+from marketing_assets.orchestration.partitions import days_to_also_ingest
+from marketing_assets.orchestration.platform import Platform
+from marketing_assets.orchestration.requests import REQUEST_TAG, Analysis, Dispatcher, Kind, Work
 from marketing_assets.storage import clock
 from marketing_assets.storage.repositories import requests
 from marketing_assets_tests.orchestration.daemon import Daemon
@@ -221,52 +225,82 @@ def test_a_run_whose_record_is_gone_is_started_again(daemon: Daemon) -> None:
     assert row(daemon.world, request)[0] == "queued"
 
 
-def test_missing_days_of_the_window_are_ingested_first(daemon: Daemon) -> None:
+def test_the_night_ingests_the_missing_days_of_its_window_first(daemon: Daemon) -> None:
     world = daemon.world
     gap = [DAY - timedelta(days=5), DAY - timedelta(days=3)]
+    before = world.files()
     for day in gap:
         (world.settings.lake / "transactions" / f"day={day}" / "part-0.parquet").unlink()
-    request = ask(world, requested())
-    [before] = daemon.wanted("requests")
-    assert (before.job_name, before.run_key) == ("ingest_range", f"analysis-{request}-prepares")
-    assert before.tags[PREPARES_TAG] == DAY.isoformat()
-    assert before.tags["dagster/asset_partition_range_start"] == gap[0].isoformat()
-    assert before.tags["dagster/asset_partition_range_end"] == gap[1].isoformat()
-    run = daemon.submit(before)
-    daemon.report(run, STARTED)
-    other = ask(world, {})
+    both = [ask(world, requested()), ask(world, {})]
+    [wanted] = daemon.wanted("requests")
+    assert (wanted.job_name, wanted.run_key) == ("nightly_marketing", f"analysis-{both[0]}")
+    assert days_to_also_ingest(wanted.tags) == gap
+    result = daemon.execute(wanted)
+    assert result.success
+    assert world.files() == before
     assert daemon.wanted("requests") == []
-    assert [row(world, each)[:2] for each in (request, other)] == [("running", run.run_id)] * 2
-    assert daemon.execute(before).success
-    [night] = daemon.wanted("requests")
-    assert (night.job_name, night.run_key) == ("nightly_marketing", f"analysis-{request}")
-    assert daemon.execute(night).success
-    assert daemon.wanted("requests") == []
-    assert [row(world, each)[0] for each in (request, other)] == ["succeeded", "succeeded"]
+    assert [row(world, each)[:2] for each in both] == [("succeeded", result.run_id)] * 2
 
 
-def test_a_preparation_that_fails_fails_the_request(daemon: Daemon) -> None:
+class Faulty(Analysis):
+    """Analyses, of which that of one day meets an error that nobody foresaw."""
+
+    def __init__(self, day: date, error: Exception) -> None:
+        self._day = day
+        self._error = error
+
+    def work(self, payload: Mapping[str, object]) -> Work:
+        if payload["day"] == self._day.isoformat():
+            raise self._error
+        return super().work(payload)
+
+
+def look(world: World, kind: Kind) -> list[dg.RunRequest]:
+    platform = Platform(world.settings, "test")
+    try:
+        return Dispatcher(platform, world.instance, [kind]).look()[1]
+    finally:
+        platform.close()
+
+
+def test_an_error_that_nobody_foresaw_fails_its_row_by_name_and_no_other(
+    daemon: Daemon, caplog: pytest.LogCaptureFixture
+) -> None:
     world = daemon.world
-    (world.settings.lake / "transactions" / f"day={DAY - timedelta(days=3)}" / "part-0.parquet").unlink()
-    request = ask(world, requested())
-    [before] = daemon.wanted("requests")
-    world.csv.unlink()
-    result = daemon.execute(before)
-    assert daemon.wanted("requests") == []
-    status, run_id, said, _ = row(world, request)
-    assert (status, run_id) == ("failed", result.run_id)
-    assert said["error"] == f"ingest: files source: no file matches {world.csv}"
+    days = [DAY - timedelta(days=back) for back in (2, 1, 0)]
+    first, faulty, last = (ask(world, requested(day)) for day in days)
+    wanted = look(world, Faulty(days[1], KeyError("user 4711")))
+    assert [each.run_key for each in wanted] == [f"analysis-{first}", f"analysis-{last}"]
+    status, run_id, said, finished = row(world, faulty)
+    assert (status, run_id, finished) == ("failed", None, True)
+    assert said["error"] == "an error that nobody foresaw: KeyError"
+    assert [row(world, each)[0] for each in (first, last)] == ["queued", "queued"]
+    assert f"request {faulty}: KeyError" in caplog.text
+    assert "in work" in caplog.text
+    assert "4711" not in caplog.text
 
 
-def test_a_preparation_that_changes_nothing_is_not_repeated_for_ever(daemon: Daemon) -> None:
+def test_a_row_that_the_database_refuses_fails_alone_and_changes_nothing_else(daemon: Daemon) -> None:
     world = daemon.world
-    gone = world.settings.lake / "transactions" / f"day={DAY - timedelta(days=3)}" / "part-0.parquet"
-    gone.unlink()
-    request = ask(world, requested())
-    assert daemon.execute(daemon.wanted("requests")[0]).success
-    gone.unlink()
-    assert daemon.wanted("requests") == []
-    assert "what it was to prepare is still missing" in row(world, request)[2]["error"]
+
+    class Refused(Analysis):
+        def understand(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, object]:
+            return payload if payload.get("day") else {"day": "\0"}
+
+    refused, other = ask(world, {}), ask(world, requested())
+    assert [each.run_key for each in look(world, Refused())] == [f"analysis-{other}"]
+    assert (row(world, refused)[0], row(world, other)[0]) == ("failed", "queued")
+    assert row(world, refused)[2]["error"] == "an error that nobody foresaw: DataError"
+
+
+@pytest.mark.parametrize(
+    "lost", [DagsterPostgresException("no connection"), psycopg.errors.AdminShutdown("terminated")]
+)
+def test_a_database_that_goes_away_fails_no_row(daemon: Daemon, lost: Exception) -> None:
+    request = ask(daemon.world, requested())
+    with pytest.raises(type(lost)):
+        look(daemon.world, Faulty(DAY, lost))
+    assert row(daemon.world, request) == ("queued", None, None, False)
 
 
 @pytest.mark.parametrize(
