@@ -2,8 +2,9 @@
 
 A code server sees the end of a run's process only if it lives then and can write to Dagster's database.
 After a power cut, or while PostgreSQL is away, nobody does, and the run would stand as started for hours.
-Run monitoring asks here. A living run has a database session of its name, for the writer lock or to wait
-for it, except while it is tried again after a lost connection.
+Run monitoring asks here. A living run has a database session of its name, whatever it does: for the writer
+lock, to wait for it, or only to be seen (`storage/presence.py`), on this machine or another. It is without
+one for seconds after a restart of the database.
 """
 
 import time
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 GONE_AFTER_SECONDS = 180
-"""So long without a session; longer than the waits between two attempts of a step."""
+"""So long without a session while the database answers."""
 
 _ASSETS_OF_THE_UI = "__ASSET_JOB"
 _JOBS = (NIGHTLY, INGEST_RANGE, BEHAVIOUR_RANGE, CLEANUP, _ASSETS_OF_THE_UI)

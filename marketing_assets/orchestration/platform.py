@@ -49,7 +49,7 @@ class Platform:
         """When the lock was taken, by the one clock: what decides whether a night comes too late."""
         self.rebuild = False
         """Whether the night is decided again, as if it and the nights after it had never been."""
-        self._holder = holder
+        self.holder = holder
         self._wait_seconds = 0.0
         self._on_wait: Callable[[str], None] = lambda _: None
 
@@ -115,7 +115,7 @@ class Platform:
         """The lock of the one writer."""
         from marketing_assets.storage.writer import WriterLock
 
-        return WriterLock(self.urls.product, self._holder)
+        return WriterLock(self.urls.product, self.holder)
 
     @cached_property
     def record(self) -> "LakeRecord":
@@ -191,13 +191,16 @@ def platform_resource(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="Settings, lake, engine, source, policy, database and the writer lock.")
     def platform(context: dg.InitResourceContext) -> Iterator[Platform]:
+        from marketing_assets.storage.presence import seen
+
         run = context.run
         made = Platform(settings, holder_of(run.run_id) if run else "marketing_assets run without id")
         made.rebuild = run is not None and run.tags.get(REBUILD_TAG) == "true"
         log = context.log
         try:
             _open(made, log.info if log is not None else lambda _: None)
-            yield made
+            with seen(made.urls.product, made.holder):
+                yield made
         finally:
             made.close()
 
