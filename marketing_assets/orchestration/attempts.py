@@ -1,7 +1,8 @@
 """Trying again: which steps do, how often, and how an attempt begins.
 
 A step is tried again where an error says that this can help (`MarketingError.transient`): a connection or
-a server went away. Bad data, wrong settings and failed checks are never tried again.
+a server went away. Bad data, wrong settings, failed checks and errors that nobody foresaw never are, and
+neither is a run that somebody ended: that is why steps have no retry policy of Dagster's.
 """
 
 from collections.abc import Iterator
@@ -21,29 +22,50 @@ RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL
 
 @contextmanager
 def attempt(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[None]:
-    """One attempt of a step; errors become failures with their remedy.
+    """One attempt of a step; errors become failures with their remedy, or ask for another attempt.
 
     A second attempt starts over with nothing of the first: new connections, a new engine, and the writer lock
     taken anew, since the first may have lost it to a restart of the database.
+
+    Raises:
+        Failure: an error that stays.
+        RetryRequested: one that can pass, with the failure as its cause; Dagster fails with that in the end.
+        DagsterExecutionInterruptedError: the run was ended, or Dagster says that it is over.
     """
-    with named_failures(), _interruption_final():
-        if context.retry_number > 0:
-            context.log.info(
-                f"Trying again, attempt {context.retry_number + 1}: taking the writer lock anew."
-            )
-            platform.reopen()
-        yield
-
-
-@contextmanager
-def _interruption_final() -> Iterator[None]:
-    """Dagster tries a step with a retry policy again also where somebody ended it: Ctrl-C, or the UI."""
     try:
-        yield
-    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
-        raise dg.Failure(
-            "the run was ended\n  What to do: run it again; nothing is half done", allow_retries=False
-        ) from interruption
+        with named_failures():
+            if context.retry_number > 0:
+                context.log.info(
+                    f"Trying again, attempt {context.retry_number + 1}: taking the writer lock anew."
+                )
+                platform.reopen()
+            _refuse_ended(context)
+            yield
+    except Exception as error:
+        interruption = _interruption(error)
+        if interruption is not None:
+            raise interruption from None
+        if isinstance(error, dg.Failure) and error.allow_retries:
+            wait = RETRIES.calculate_delay(context.retry_number + 1)
+            raise dg.RetryRequested(RETRIES.max_retries, wait) from error
+        raise
+
+
+def _refuse_ended(context: dg.AssetExecutionContext) -> None:
+    """Stop a run that was called dead or cancelled and lives: its next try may be under way.
+
+    As an interruption, which leaves the run's status as it is.
+    """
+    run = context.instance.get_run_by_id(context.run.run_id)
+    if run is not None and run.is_finished:
+        raise DagsterExecutionInterruptedError(f"Dagster says that this run is over: {run.status.value}")
+
+
+def _interruption(error: BaseException | None) -> BaseException | None:
+    """The interruption behind an error: DuckDB hides it, and closing what it cut off may fail."""
+    while error is not None and not isinstance(error, DagsterExecutionInterruptedError | KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def refuse_overtaken(platform: Platform, day: date) -> None:

@@ -1,25 +1,24 @@
 """Steps are tried again where that can help, with the lock taken anew; never where the data is bad."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import psycopg
 import pytest
 
 from marketing_assets.errors import DatabaseError, SourceError
+from marketing_assets.orchestration import attempts
 from marketing_assets.orchestration import platform as platforms
-from marketing_assets.orchestration.assets import (
-    campaign_targets,
-    campaigns,
-    published_night,
-    transactions,
-    user_features,
-    user_patterns,
-)
+from marketing_assets.orchestration.assets import campaign_targets, published_night
 from marketing_assets.orchestration.attempts import RETRIES
+from marketing_assets.orchestration.failures import failure_of_run
 from marketing_assets.orchestration.metadata import named_failures
 from marketing_assets.sources.files import FilesSource
 from marketing_assets.storage import database, publish
@@ -28,13 +27,11 @@ from marketing_assets_tests.conftest import copied_world
 from marketing_assets_tests.world import DAY, World, population, purchases
 
 NEXT = DAY + timedelta(days=1)
-STEPS = (transactions, user_features, user_patterns, campaigns, campaign_targets, published_night)
 
 
 @pytest.fixture(autouse=True)
 def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in STEPS:
-        monkeypatch.setattr(module, "RETRIES", dg.RetryPolicy(max_retries=RETRIES.max_retries))
+    monkeypatch.setattr(attempts, "RETRIES", dg.RetryPolicy(max_retries=RETRIES.max_retries))
     monkeypatch.setattr(platforms, "_OPEN_AGAIN_AFTER", (0.0, 0.0))
 
 
@@ -117,7 +114,102 @@ def test_a_source_that_stays_away_fails_after_four_attempts_with_its_remedy(
     assert tried_again(result) == ["ingest"] * 3
     failure = next(e for e in result.all_events if e.is_step_failure).step_failure_data.user_failure_data
     assert failure is not None
+    assert failure.metadata["error"].value == "the source is away"
     assert failure.metadata["remedy"].value == "start it"
+    told = failure_of_run(world.instance, result.run_id)  # as alerts and rows of `requests` say it
+    assert (told.step, told.error, told.remedy) == ("ingest", "the source is away", "start it")
+    assert world.tables() == before
+
+
+def test_the_waits_between_attempts_grow_and_outlast_a_restart_of_the_database(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise SourceError("the source is away", remedy="start it", transient=True)
+
+    assert (RETRIES.max_retries, RETRIES.delay, RETRIES.backoff) == (3, 10, dg.Backoff.EXPONENTIAL)
+    monkeypatch.setattr(attempts, "RETRIES", RETRIES._replace(delay=0.1, jitter=None))
+    monkeypatch.setattr(FilesSource, "load", away)
+    result = world.night(NEXT)
+    waits = [
+        each.step_retry_data.seconds_to_wait
+        for each in result.all_events
+        if each.event_type_value == "STEP_UP_FOR_RETRY"
+    ]
+    assert waits == pytest.approx([0.1, 0.3, 0.7])
+
+
+def test_an_error_that_nobody_foresaw_is_never_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(FilesSource, "load", broken)
+    result = world.night(NEXT)
+    assert not result.success
+    assert tried_again(result) == []
+
+
+def endless_in_duckdb() -> None:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    duckdb.sql("select sum(a.range * b.range) from range(1000000) a, range(1000000) b").fetchall()
+
+
+def closed_badly() -> None:
+    """A connection that was cut off in the middle of a statement refuses the next one."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        raise psycopg.OperationalError("another command is already in progress")
+
+
+@pytest.mark.parametrize("where", [lambda: None, endless_in_duckdb, closed_badly])
+def test_a_run_that_somebody_ends_is_canceled_and_not_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: Callable[[], None]
+) -> None:
+    def ended(*_: object) -> None:
+        [run] = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        world.instance.report_run_canceling(run)
+        where()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(FilesSource, "load", ended)
+    before = world.tables()
+    result = world.night(NEXT)
+    [run] = world.instance.get_runs(limit=1)
+    assert run.run_id == result.run_id
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    assert tried_again(result) == []
+    [failed] = [event for event in result.all_events if event.is_step_failure]
+    assert failed.step_failure_data.error is not None
+    assert failed.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
+    assert world.tables() == before
+
+
+@pytest.mark.parametrize("over", [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+def test_a_run_that_was_called_dead_by_mistake_publishes_nothing_and_stays_dead(
+    world: World, monkeypatch: pytest.MonkeyPatch, over: dg.DagsterRunStatus
+) -> None:
+    decide = campaign_targets.decide_targets
+
+    def called_dead(*arguments: Any) -> None:
+        [run] = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        if over is dg.DagsterRunStatus.FAILURE:
+            world.instance.report_run_failed(run, "its process is gone")
+        else:
+            world.instance.report_run_canceled(run)
+        decide(*arguments)
+
+    monkeypatch.setattr(campaign_targets, "decide_targets", called_dead)
+    before = world.tables()
+    result = world.night(NEXT)
+    run = world.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.status is over
+    [failed] = [event for event in result.all_events if event.is_step_failure]
+    assert failed.step_key == "published_night"
+    assert f"Dagster says that this run is over: {over.value}" in str(failed.step_failure_data.error)
     assert world.tables() == before
 
 

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from marketing_assets.engine.base import sql
-from marketing_assets.orchestration.attempts import RETRIES, attempt, refuse_overtaken
+from marketing_assets.orchestration.attempts import attempt, refuse_overtaken
 from marketing_assets.orchestration.checks.campaign_targets import (
     arms_as_configured,
     reasons_true,
@@ -83,7 +83,6 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             *dataset_check_specs(TARGETING_DECISIONS),
             *target_check_specs(),
         ],
-        retry_policy=RETRIES,
     )
     def campaign_targets_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]

@@ -13,7 +13,7 @@ import dagster as dg
 from marketing_assets.domain.days import start_of
 from marketing_assets.domain.nights import standing
 from marketing_assets.engine.base import Value
-from marketing_assets.orchestration.attempts import RETRIES, attempt
+from marketing_assets.orchestration.attempts import attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.results import checks_not_run
 from marketing_assets.orchestration.freshness import published_every_night
@@ -57,7 +57,6 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         name=CAMPAIGNS.name,
         specs=[spec.replace_attributes(skippable=True)],
         check_specs=dataset_check_specs(CAMPAIGNS),
-        retry_policy=RETRIES,
     )
     def campaigns_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
         watch = Stopwatch()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.engine.base import Row
-from marketing_assets.orchestration.attempts import RETRIES, attempt, refuse_overtaken
+from marketing_assets.orchestration.attempts import attempt, refuse_overtaken
 from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import OWNERS, Results, Stopwatch, described
 from marketing_assets.orchestration.platform import Platform
@@ -46,7 +46,6 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         partitions_def=partitions,
         group_name="publishing",
         kinds={"postgres"},
-        retry_policy=RETRIES,
         owners=OWNERS,
         tags={"pii": ""},
         freshness_policy=published_every_night(settings),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.errors import RejectedShareError
-from marketing_assets.orchestration.attempts import RETRIES, attempt
+from marketing_assets.orchestration.attempts import attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.transactions import (
     day_not_empty,
@@ -69,7 +69,6 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             *transaction_check_specs(),
         ],
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRIES,
     )
     def ingest_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
         from marketing_assets.sources.ingest import ingest

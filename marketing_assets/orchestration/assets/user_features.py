@@ -6,7 +6,7 @@ from itertools import pairwise
 import dagster as dg
 
 from marketing_assets.engine.base import Value, sql
-from marketing_assets.orchestration.attempts import RETRIES, attempt
+from marketing_assets.orchestration.attempts import attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.user_features import USERS, users_like_the_day_before
 from marketing_assets.orchestration.freshness import published_every_night
@@ -48,7 +48,6 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         specs=[spec],
         check_specs=[*dataset_check_specs(USER_FEATURES), USERS],
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRIES,
     )
     def user_features_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]

@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 
 from marketing_assets.engine.base import sql
-from marketing_assets.orchestration.attempts import RETRIES, attempt
+from marketing_assets.orchestration.attempts import attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.user_patterns import SHARES, shares_like_the_day_before
 from marketing_assets.orchestration.freshness import published_every_night
@@ -56,7 +56,6 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         ],
         check_specs=[*dataset_check_specs(USER_PATTERNS), *dataset_check_specs(SEGMENT_SUMMARY), SHARES],
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRIES,
     )
     def user_patterns_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
