@@ -205,3 +205,22 @@ def test_a_night_of_the_schedule_is_whole_again_without_anybody(
         assert runs[-1] == ("SUCCESS", str(NEXT))
         assert {status for status, _ in runs[:-1]} == {"FAILURE"}
     assert world.snapshot() == undisturbed
+
+
+def test_a_run_that_computes_through_a_restart_is_not_taken_for_dead(
+    server: OwnServer, world: World, dagster_url: str, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    # Run monitoring of this daemon calls a run dead that nobody has seen for six seconds.
+    faults = faults_at_night(tmp_path, TEST_POINT="hold:user_features")
+    with daemon_on(Shell(world, dagster_url), quick_home(tmp_path / "dagster"), faults) as daemon:
+        daemon.until_schedules_are_known()
+        (tmp_path / "dawn").touch()
+        let_go = held(world, "user_features")
+        down_for(server, 5)
+        time.sleep(20)  # the lock's session is gone, and the step that computes does not know
+        assert world.rows(HOLDERS) == []
+        assert daemon.rows("select status from runs") == [("STARTED",)]
+        let_go.touch()
+        wait_for("end of the run", lambda: daemon.unfinished() == 0)
+        assert daemon.rows("select status from runs") == [("SUCCESS",)]
+    assert world.snapshot() == undisturbed
