@@ -25,6 +25,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from marketing_assets.errors import SettingsError
 
+LONGEST_WINDOW = 120
+"""Days that `MARKETING_WINDOW_DAYS` may have at most."""
+
 
 def _known_timezone(name: str) -> str:
     if name not in available_timezones():
@@ -107,7 +110,7 @@ class Settings(BaseSettings):
     simulated_users: int = Field(10_000, ge=100, le=100_000_000, validation_alias="MARKETING_SIMULATED_USERS")
     simulated_seed: int = Field(1, ge=0, le=999_999, validation_alias="MARKETING_SIMULATED_SEED")
     policy: Path | None = Field(None, validation_alias="MARKETING_POLICY")
-    window_days: int = Field(90, ge=31, le=120, validation_alias="MARKETING_WINDOW_DAYS")
+    window_days: int = Field(90, ge=31, le=LONGEST_WINDOW, validation_alias="MARKETING_WINDOW_DAYS")
     retention_days: int = Field(400, le=36_500, validation_alias="MARKETING_RETENTION_DAYS")
     # A night compares its features and patterns with those of the day before.
     feature_retention_days: int = Field(

@@ -16,7 +16,7 @@ def clean_up(settings: Settings, progress: Progress) -> list[str]:
     Raises:
         RunFailedError: a step failed; what the others did stands.
     """
-    load_policy(settings.policy)
+    load_policy(settings.policy, settings.window_days)
     progress("starting PostgreSQL and Dagster")
     runner = Runner(settings, progress)
     try:

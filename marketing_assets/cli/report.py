@@ -105,7 +105,7 @@ def night_report(settings: Settings, serving: DatabaseEngine, day: date) -> Nigh
     with serving.connect() as connection:
         summaries = campaign_rows.summaries(connection, start_of(day, settings.zone))
     arms = {each.campaign_id: (each.treatment, each.control) for each in summaries}
-    policy = load_policy(settings.policy)
+    policy = load_policy(settings.policy, settings.window_days)
     labels = {pattern.name: pattern.label for pattern in policy.patterns}
     offers = {template.template: template.offer for template in policy.campaigns}
     return NightReport(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -11,7 +10,7 @@ from rich.table import Column, Table
 
 from marketing_assets.cli.nights import NightRun
 from marketing_assets.cli.report import CampaignLine, NightReport, Status
-from marketing_assets.policy.model import Offer
+from marketing_assets.policy.words import offer_text
 
 _STYLES = {"opened": "green", "kept": "cyan", "not_opened": "dim", "ended": "dim", "paused": "yellow"}
 _T = TypeVar("_T")
@@ -97,22 +96,6 @@ def print_status(console: Console, status: Status) -> None:
             f"{each.control:,}",
         )
     console.print(campaigns if status.campaigns else "No campaign is open.")
-
-
-def offer_text(offer: Offer) -> str:
-    """An offer in words: `cashback 5%`, `bonus 50`, `10 points per unit`, and where it holds."""
-    value = _plain(offer.value)
-    words = {
-        "percentage": f"{offer.type} {value}%",
-        "fixed": f"{offer.type} {value}",
-        "multiplier": f"{value} points per unit",
-    }[offer.unit]
-    place = {None: "", "top_location": " at their top location", "top_category": " in their top category"}
-    return words + place[offer.at]
-
-
-def _plain(value: Decimal) -> str:
-    return format(value.normalize(), "f")
 
 
 def _became(line: CampaignLine) -> str:

@@ -155,7 +155,7 @@ class Platform:
         """What marketing decides, from the policy file."""
         from marketing_assets.policy.load import load_policy
 
-        return load_policy(self.settings.policy)
+        return load_policy(self.settings.policy, self.settings.window_days)
 
     def now(self) -> datetime:
         """The instant it is, from the one clock."""

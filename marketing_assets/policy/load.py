@@ -25,6 +25,7 @@ from marketing_assets.policy.model import (
     Policy,
 )
 from marketing_assets.policy.rules import UNION_TAGS, AnyOf, Condition
+from marketing_assets.settings import LONGEST_WINDOW
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -79,8 +80,12 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def load_policy(path: Path | None) -> Policy:
+def load_policy(path: Path | None, window_days: int = LONGEST_WINDOW) -> Policy:
     """The policy in `path`, or the packaged default where there is none.
+
+    Args:
+        path: the file.
+        window_days: length in days of the window that it is for, which bounds what conditions can hold.
 
     Raises:
         PolicyError: the file cannot be read, or with one line for each mistake in it. Checks between
@@ -88,7 +93,7 @@ def load_policy(path: Path | None) -> Policy:
     """
     if path is None:
         content = resources.files("marketing_assets.policy").joinpath("default.yaml").read_bytes()
-        return _parse(content, DEFAULT_NAME)
+        return _parse(content, DEFAULT_NAME, window_days)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -96,15 +101,15 @@ def load_policy(path: Path | None) -> Policy:
             f"The policy file {path} cannot be read: {error.strerror or error}.",
             remedy="Let MARKETING_POLICY name a readable file, or unset it for the default policy.",
         ) from error
-    return _parse(content, str(path))
+    return _parse(content, str(path), window_days)
 
 
-def _parse(content: bytes, name: str) -> Policy:
+def _parse(content: bytes, name: str, window_days: int) -> Policy:
     mistakes: list[_Mistake] = []
     root = _compose(content, name)
     reader = _Reader(mistakes)
     try:
-        policy = Policy.model_validate(reader.read(root, ()))
+        policy = Policy.model_validate(reader.read(root, ()), context={"window_days": window_days})
     except ValidationError as error:
         mistakes += [reader.mistake(details) for details in error.errors(include_url=False)]
     else:

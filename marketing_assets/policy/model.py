@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from marketing_assets.domain.offers import text_problems
 from marketing_assets.policy.rules import AnyOf, Condition, Rule
 from marketing_assets.policy.values import (
     Amount,
@@ -27,6 +28,7 @@ from marketing_assets.policy.values import (
     Problem,
     Share,
     TemplateName,
+    Wait,
     refuse,
     repeated,
 )
@@ -49,10 +51,10 @@ __all__ = [
 class Pattern(PolicyModel):
     """One way to behave. `label` is what the app shows; the best (lowest) rank is a user's primary."""
 
-    name: PatternName
-    label: Line
-    rank: AtLeastOne
-    rule: Rule
+    name: PatternName = Field(description="what campaigns refer to")
+    label: Line = Field(description="what the app shows")
+    rank: AtLeastOne = Field(description="rank; of several patterns the app shows the one with the lowest")
+    rule: Rule = Field(description="who has it")
 
 
 class Offer(PolicyModel):
@@ -61,10 +63,10 @@ class Offer(PolicyModel):
     `value` is percent of the amount, money, or points per unit of currency, as `unit` says.
     """
 
-    type: Literal["discount", "cashback", "points", "bonus"]
-    value: Amount
-    unit: Literal["percentage", "fixed", "multiplier"]
-    at: Literal["top_location", "top_category"] | None = None
+    type: Literal["discount", "cashback", "points", "bonus"] = Field(description="kind of offer")
+    value: Amount = Field(description="value of the offer")
+    unit: Literal["percentage", "fixed", "multiplier"] = Field(description="unit of the offer: percentage of the amount, fixed money, multiplier for points per unit spent")
+    at: Literal["top_location", "top_category"] | None = Field(None, description="where the offer holds")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -85,15 +87,15 @@ class CampaignTerms(PolicyModel):
     unit of revenue.
     """
 
-    reward_for: Literal["every_purchase", "first_purchase"]
-    max_reward: Amount | None = None
-    cooldown_days: Annotated[AtLeastZero, Field(le=3660)] = 0
-    holdout_share: Share = Decimal("0.1")
-    expected_conversion: PositiveShare = Decimal("0.05")
-    margin: PositiveShare = Decimal(1)
-    rewards: Literal["app", "automatic"] = "app"
-    amount_is: Literal["gross", "net"] = "gross"
-    pause_when_losing: Flag = True
+    reward_for: Literal["every_purchase", "first_purchase"] = Field(description="what is rewarded")
+    max_reward: Amount | None = Field(None, description="money that one user can earn at most")
+    cooldown_days: Wait = Field(0, description="days of rest before a user gets the next campaign of this template")
+    holdout_share: Share = Field(Decimal("0.1"), description="share of candidates that get nothing, to measure by")
+    expected_conversion: PositiveShare = Field(Decimal("0.05"), description="share of targets that a budget expects to buy")
+    margin: PositiveShare = Field(Decimal(1), description="what is earned of a unit of revenue")
+    rewards: Literal["app", "automatic"] = Field("app", description="how rewards are granted")
+    amount_is: Literal["gross", "net"] = Field("gross", description="whether transactions hold amounts before (gross) or after (net) the discount")
+    pause_when_losing: Flag = Field(True, description="stop by itself once it is certain to cost more than it brings")
 
 
 class CampaignTemplate(CampaignTerms):
@@ -103,18 +105,18 @@ class CampaignTemplate(CampaignTerms):
     takes the one of the limits; `renamed_from` is the template whose history this one continues.
     """
 
-    template: TemplateName
-    type: CampaignType
-    pattern: PatternName
-    name: Line
-    description: Line
-    offer: Offer
-    days: Days
-    priority: AtLeastOne
-    attribution_days: Days
-    budget: Amount | None = None
-    renamed_from: TemplateName | None = None
-    min_audience: AtLeastOne | None = None
+    template: TemplateName = Field(description="name of the template; ids of its campaigns begin with it")
+    type: CampaignType = Field(description="type of the campaign")
+    pattern: PatternName = Field(description="pattern whose users it is for")
+    name: Line = Field(description="name that users read; may hold placeholders")
+    description: Line = Field(description="description that users read; may hold placeholders")
+    offer: Offer = Field(description="what each target is promised")
+    days: Days = Field(description="how long a campaign runs, in days")
+    priority: AtLeastOne = Field(description="priority; 1 goes first")
+    attribution_days: Days = Field(description="days whose purchases count as its result")
+    budget: Amount | None = Field(None, description="money per campaign")
+    renamed_from: TemplateName | None = Field(None, description="template whose history it continues")
+    min_audience: AtLeastOne | None = Field(None, description="users its pattern needs; none takes the one under limits")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -128,8 +130,15 @@ class CampaignTemplate(CampaignTerms):
         if self.attribution_days > self.days:
             message = f"{self.attribution_days} days are longer than the campaign ({self.days})"
             problems.append(Problem(("attribution_days",), message))
-        refuse(problems + self._money_problems())
+        refuse(problems + self._money_problems() + self._text_problems())
         return self
+
+    def _text_problems(self) -> list[Problem]:
+        return [
+            Problem((key,), problem)
+            for key, text in (("name", self.name), ("description", self.description))
+            for problem in text_problems(text, self.offer.at, is_capped=self.max_reward is not None)
+        ]
 
     def _money_problems(self) -> list[Problem]:
         offer, problems = self.offer, []
@@ -151,11 +160,11 @@ class CampaignTemplate(CampaignTerms):
 class ManualDefaults(CampaignTerms):
     """What a campaign created by hand gets where its author says nothing."""
 
-    type: Literal["manual"] = "manual"
-    priority: AtLeastOne = 8
-    reward_for: Literal["every_purchase", "first_purchase"] = "first_purchase"
-    max_reward: Amount | None = Decimal(25)
-    max_attribution_days: Days = 14
+    type: Literal["manual"] = Field("manual", description="type of the campaign")
+    priority: AtLeastOne = Field(8, description="priority; 1 goes first")
+    reward_for: Literal["every_purchase", "first_purchase"] = Field("first_purchase", description="what is rewarded")
+    max_reward: Amount | None = Field(Decimal(25), description="money that one user can earn at most")
+    max_attribution_days: Days = Field(14, description="days whose purchases count as its result, at most half of its days")
 
     def attribution_days(self, days: int) -> int:
         """Length in days of the measurement window of a manual campaign that runs `days` days."""
@@ -165,19 +174,19 @@ class ManualDefaults(CampaignTerms):
 class Limits(PolicyModel):
     """Bounds of a night, of a user and of a verdict. Counts are users, campaigns or days."""
 
-    min_audience: AtLeastOne = 20
-    max_new_campaigns: AtLeastZero = 7
-    max_active_campaigns: AtLeastZero = 3
-    min_days_left: Days = 7
-    global_holdout_share: Share = Decimal("0.05")
-    max_cost_share: PositiveShare = Decimal("0.05")
-    min_arm: AtLeastOne = 100
-    min_converters: AtLeastOne = 200
-    settle_after_hours: AtLeastZero = 48
-    settle_wait_days: AtLeastZero = 14
-    reward_release_days: AtLeastOne = 7
-    suppression_days: AtLeastZero = 30
-    archive_after_days: AtLeastZero = 30
+    min_audience: AtLeastOne = Field(20, description="users a pattern needs before a campaign opens for it")
+    max_new_campaigns: AtLeastZero = Field(7, description="campaigns opened in one night at most")
+    max_active_campaigns: AtLeastZero = Field(3, description="campaigns that one user can be in at a time")
+    min_days_left: Days = Field(7, description="days that a campaign must still run for users to join")
+    global_holdout_share: Share = Field(Decimal("0.05"), description="share of users outside all marketing for a year")
+    max_cost_share: PositiveShare = Field(Decimal("0.05"), description="share of its audience's spend that a night may promise at most")
+    min_arm: AtLeastOne = Field(100, description="settled targets in each arm before there is a verdict")
+    min_converters: AtLeastOne = Field(200, description="buyers in both arms before there is a verdict")
+    settle_after_hours: Wait = Field(48, description="hours from the end of a target's window until its result is final")
+    settle_wait_days: Wait = Field(14, description="days that a result waits for missing transactions at most")
+    reward_release_days: Days = Field(7, description="days after which a claimed reward without its transaction is released")
+    suppression_days: Wait = Field(30, description="days that a paused template rests after its campaign's end")
+    archive_after_days: Wait = Field(30, description="days from a campaign's expiry until its targets leave the app's database")
 
 
 class Checks(PolicyModel):
@@ -187,10 +196,10 @@ class Checks(PolicyModel):
     all users (0.05 = five points), `arm_deviations` standard deviations.
     """
 
-    volume_change: Annotated[Number, Field(gt=0, le=10)] = Decimal("0.5")
-    users_change: Annotated[Number, Field(gt=0, le=10)] = Decimal("0.1")
-    pattern_share_change: PositiveShare = Decimal("0.05")
-    arm_deviations: Annotated[Number, Field(ge=3, le=8)] = Decimal(4)
+    volume_change: Annotated[Number, Field(gt=0, le=10)] = Field(Decimal("0.5"), description="jump of a day's rows that is worth a warning")
+    users_change: Annotated[Number, Field(gt=0, le=10)] = Field(Decimal("0.1"), description="jump of users that is worth a warning")
+    pattern_share_change: PositiveShare = Field(Decimal("0.05"), description="move of a pattern's share that is worth a warning")
+    arm_deviations: Annotated[Number, Field(ge=3, le=8)] = Field(Decimal(4), description="standard deviations of a control group from its share that are worth a warning")
 
 
 class Policy(PolicyModel):
@@ -199,12 +208,12 @@ class Policy(PolicyModel):
     The order in the file means nothing. `point_value` is what one point costs, in currency.
     """
 
-    patterns: tuple[Pattern, ...]
-    campaigns: tuple[CampaignTemplate, ...]
-    manual_defaults: ManualDefaults = ManualDefaults()
-    limits: Limits = Limits()
-    checks: Checks = Checks()
-    point_value: Annotated[Number, Field(gt=0, le=1_000_000)] = Decimal("0.001")
+    patterns: tuple[Pattern, ...] = Field(description="ways to behave")
+    campaigns: tuple[CampaignTemplate, ...] = Field(description="campaigns that open by themselves")
+    manual_defaults: ManualDefaults = Field(ManualDefaults(), description="what campaigns created by hand get where nothing is said")
+    limits: Limits = Field(Limits(), description="bounds of a night, of a user and of a verdict")
+    checks: Checks = Field(Checks(), description="from which jump on a night is worth a warning")
+    point_value: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(Decimal("0.001"), description="what one point costs, in currency")
 
     @property
     def version(self) -> str:

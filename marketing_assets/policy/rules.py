@@ -4,6 +4,7 @@ The language of the policy and the checks that each condition makes sense. What 
 belongs in `model.py`; turning one into SQL in `domain/patterns.py`.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Literal, Self, get_args
 
@@ -20,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from marketing_assets.policy.values import Number, PolicyModel, Problem, refuse
+from marketing_assets.settings import LONGEST_WINDOW
 
 Count = Literal["transactions", "active_days", "days_since_last", "locations", "categories"]
 Money = Literal["spend", "average_order", "spend_recent", "spend_prior"]
@@ -39,15 +41,20 @@ KINDS: dict[str, Kind] = {
 
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
-# Least and greatest value a condition may compare with. Refunds make spend negative, and the trend too.
-_RANGES: dict[str, tuple[int, int]] = {
+# Least and greatest value of each feature. Refunds make spend negative, and the trend too; every user has a
+# purchase in the window. The window has the last word on how many days there are: see `_range`.
+RANGES: dict[str, tuple[int, int]] = {
     **dict.fromkeys(get_args(Count), (0, 1_000_000_000)),
+    "transactions": (1, 1_000_000_000),
+    "active_days": (1, LONGEST_WINDOW),
+    "days_since_last": (0, LONGEST_WINDOW - 1),
     **dict.fromkeys(get_args(Money), (-100_000_000_000, 100_000_000_000)),
     "average_order": (0, 1_000_000),
     "top_location_share": (0, 1),
     "top_category_share": (0, 1),
     "spend_trend": (-1_000_000, 1_000_000),
 }
+_DAYS = ("active_days", "days_since_last")
 _PLACES: dict[Kind, int] = {"count": 0, "money": 2, "ratio": 6}
 
 
@@ -98,12 +105,14 @@ class Condition(PolicyModel):
         return value
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _makes_sense(self, info: ValidationInfo) -> Self:
         given = [name for name in OPERATORS if getattr(self, name) is not None]
         if len(given) != 1:
             found = ", ".join(given) or "none"
             refuse([Problem((), f"needs exactly one of {', '.join(OPERATORS)}; found: {found}")])
-        problem = _text_problem(self) if KINDS[self.feature] == "text" else _number_problem(self)
+        window_days = (info.context or {}).get("window_days", LONGEST_WINDOW)
+        is_text = KINDS[self.feature] == "text"
+        problem = _text_problem(self) if is_text else _number_problem(self, window_days)
         if problem:
             refuse([Problem((self.operator,), problem)])
         return self
@@ -119,22 +128,40 @@ def _text_problem(condition: Condition) -> str | None:
     return None
 
 
-def _number_problem(condition: Condition) -> str | None:
+def _number_problem(condition: Condition, window_days: int) -> str | None:
     feature, value, operator = condition.feature, condition.value, condition.operator
     if isinstance(value, str):
         return f"should be a number: {feature} is not text"
     if operator == "top_percent":
         return None
-    lowest, highest = _RANGES[feature]
+    lowest, highest = _range(feature, window_days)
     if not lowest <= value <= highest:
-        return f"{feature} lies between {lowest} and {highest}, {value} does not"
+        days = f" in a window of {window_days} days" if feature in _DAYS else ""
+        return f"{feature} lies between {lowest} and {highest}{days}, {value} does not"
     if (operator == "below" and value == lowest) or (operator == "above" and value == highest):
         return f"{feature} is never {operator} {value}"
+    # Every user has counts; other features can be null, and a condition on null is false.
+    is_bound = (operator == "at_least" and value == lowest) or (operator == "at_most" and value == highest)
+    if is_bound and KINDS[feature] == "count":
+        return f"{feature} is {operator} {value} for every user: leave this condition out"
     places = _PLACES[KINDS[feature]]
     exponent = value.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > places:
         return f"{feature} has {places or 'no'} decimal places, {value} has {-exponent}"
     return None
+
+
+def _range(feature: str, window_days: int) -> tuple[int, int]:
+    lowest, highest = RANGES[feature]
+    return lowest, highest - (LONGEST_WINDOW - window_days if feature in _DAYS else 0)
+
+
+def _repeated(entries: Sequence[PolicyModel]) -> list[Problem]:
+    return [
+        Problem((index,), f"says the same as entry {entries.index(entry) + 1} of this list")
+        for index, entry in enumerate(entries)
+        if entry in entries[:index]
+    ]
 
 
 class AnyOf(PolicyModel):
@@ -148,6 +175,7 @@ class AnyOf(PolicyModel):
     def _not_empty(cls, conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
         if not conditions:
             refuse([Problem((), "needs at least one condition: an empty group never holds")])
+        refuse(_repeated(conditions))
         return conditions
 
 
@@ -166,10 +194,56 @@ Clause = Annotated[
 ]
 
 
+def _contradictions(lone: Sequence[tuple[int, Condition]]) -> list[Problem]:
+    """Conditions that an earlier one of the same rule rules out, whatever the user's values are."""
+    return [
+        Problem((index,), f"{_said(condition)} and {_said(earlier)} (entry {place + 1}) never hold together")
+        for number, (index, condition) in enumerate(lone)
+        for place, earlier in lone[:number]
+        if condition.feature == earlier.feature and _exclude(condition, earlier)
+    ]
+
+
+def _exclude(one: Condition, other: Condition) -> bool:
+    if "top_percent" in (one.operator, other.operator):
+        return False
+    if isinstance(one.value, str) or isinstance(other.value, str):
+        return one.value != other.value
+    (low, low_open), (high, high_open) = (
+        max(_lower(one), _lower(other)),
+        min(_upper(one), _upper(other), key=lambda bound: (bound[0], not bound[1])),
+    )
+    if KINDS[one.feature] == "count":  # whole numbers only: above 4 is at least 5
+        low, high = low + low_open, high - high_open
+        return low > high
+    return low > high or (low == high and (low_open or high_open))
+
+
+def _lower(condition: Condition) -> tuple[Decimal, bool]:
+    """The bound below, and whether it is left out itself."""
+    given = condition.operator in ("at_least", "above", "equals")
+    return (Decimal(condition.value), condition.operator == "above") if given else (Decimal("-Infinity"), False)
+
+
+def _upper(condition: Condition) -> tuple[Decimal, bool]:
+    given = condition.operator in ("at_most", "below", "equals")
+    return (Decimal(condition.value), condition.operator == "below") if given else (Decimal("Infinity"), False)
+
+
+def _said(condition: Condition) -> str:
+    return f"{condition.feature} {condition.operator} {condition.value}"
+
+
 class Rule(RootModel[tuple[Clause, ...]]):
     """All clauses have to hold; no clause at all holds for every user."""
 
     model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        lone = [(index, clause) for index, clause in enumerate(self.root) if isinstance(clause, Condition)]
+        refuse(_contradictions(lone) + _repeated(self.root))
+        return self
 
     @property
     def groups(self) -> tuple[tuple[Condition, ...], ...]:

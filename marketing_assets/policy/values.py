@@ -40,6 +40,7 @@ Amount = Annotated[Number, Field(gt=0, le=Decimal(100_000_000_000), decimal_plac
 AtLeastZero = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
 AtLeastOne = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Days = Annotated[int, Field(strict=True, ge=1, le=366)]
+Wait = Annotated[int, Field(strict=True, ge=0, le=3660)]
 Flag = Annotated[bool, Field(strict=True)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
 PatternName = Annotated[str, StringConstraints(max_length=60, pattern=r"^[a-z][a-z0-9_]*$")]

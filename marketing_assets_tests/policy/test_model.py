@@ -96,9 +96,16 @@ def test_a_condition_is_one_comparison(condition: object, operator: str, value: 
         ({"feature": "spend", "at_least": Decimal("1E+30")}, "at_least", "18 digits"),
         ({"feature": "spend", "at_least": "0.005"}, "at_least", "2 decimal places"),
         ({"feature": "average_order", "at_least": -1}, "at_least", "between 0"),
-        ({"feature": "transactions", "at_least": -1}, "at_least", "between 0"),
+        ({"feature": "transactions", "at_least": -1}, "at_least", "between 1"),
         ({"feature": "transactions", "at_least": "1.5"}, "at_least", "no decimal places"),
-        ({"feature": "transactions", "below": 0}, "below", "is never below 0"),
+        ({"feature": "transactions", "below": 1}, "below", "is never below 1"),
+        ({"feature": "locations", "at_least": 0}, "at_least", "is at_least 0 for every user: leave this"),
+        ({"feature": "transactions", "at_least": 1}, "at_least", "is at_least 1 for every user"),
+        ({"feature": "days_since_last", "at_least": 1000}, "at_least", "between 0 and 119 in a window of 120"),
+        ({"feature": "days_since_last", "above": 119}, "above", "is never above 119"),
+        ({"feature": "days_since_last", "at_most": 119}, "at_most", "is at_most 119 for every user"),
+        ({"feature": "active_days", "at_least": 121}, "at_least", "between 1 and 120 in a window of 120"),
+        ({"feature": "active_days", "at_most": 0}, "at_most", "between 1 and 120"),
         ({"feature": "top_category_share", "at_least": "1.01"}, "at_least", "between 0 and 1"),
         ({"feature": "top_category_share", "above": 1}, "above", "is never above 1"),
         ({"feature": "spend", "top_percent": 0}, "top_percent", "greater than 0"),
@@ -124,6 +131,67 @@ def test_a_rule_is_an_all_of_with_any_of_groups() -> None:
     assert Rule.model_validate([]).groups == ()
     with pytest.raises(ValidationError, match="an empty group never holds"):
         Rule.model_validate([{"any_of": []}])
+
+
+def test_the_window_bounds_what_a_condition_on_days_can_hold() -> None:
+    condition = {"feature": "days_since_last", "at_least": 90}
+    assert Condition.model_validate(condition).value == 90
+    assert Condition.model_validate(condition, context={"window_days": 91}).value == 90
+    with pytest.raises(ValidationError) as refused:
+        Condition.model_validate(condition, context={"window_days": 90})
+    said = "days_since_last lies between 0 and 89 in a window of 90 days, 90 does not"
+    assert mistakes(refused) == [("at_least", said)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "excluded"),
+    [
+        ({"at_least": 3}, {"at_most": 2}, True),
+        ({"at_least": 3}, {"at_most": 3}, False),
+        ({"above": 2}, {"below": 4}, False),
+        ({"above": 2}, {"below": 3}, True),
+        ({"equals": 3}, {"equals": 4}, True),
+        ({"equals": 3}, {"at_least": 2}, False),
+        ({"equals": 3}, {"below": 3}, True),
+        ({"at_least": 3}, {"at_least": 5}, False),
+        ({"at_least": 3}, {"top_percent": 5}, False),
+    ],
+)
+def test_conditions_of_a_rule_that_exclude_each_other_are_refused(
+    first: dict[str, object], second: dict[str, object], excluded: bool
+) -> None:
+    for one, other in ((first, second), (second, first)):
+        rule = [{"feature": "locations", **one}, {"feature": "locations", **other}]
+        if excluded:
+            with pytest.raises(ValidationError) as refused:
+                Rule.model_validate(rule)
+            [(place, message)] = mistakes(refused)
+            assert place == "1"
+            assert message.endswith("(entry 1) never hold together")
+        else:
+            assert len(Rule.model_validate(rule).groups) == 2
+        Rule.model_validate([{"any_of": rule}])
+
+
+def test_money_may_lie_between_two_bounds_that_are_near() -> None:
+    bounds = [{"feature": "spend", "above": 3}, {"feature": "spend", "below": 4}]
+    assert len(Rule.model_validate(bounds).groups) == 2
+    with pytest.raises(ValidationError, match="spend at_most 3 and spend above 3"):
+        Rule.model_validate([bounds[0], {"feature": "spend", "at_most": 3}])
+    fuel, food = ({"feature": "top_category", "equals": name} for name in ("Fuel", "Food"))
+    with pytest.raises(ValidationError, match="top_category equals Food and top_category equals Fuel"):
+        Rule.model_validate([fuel, food])
+    assert len(Rule.model_validate([{"any_of": [fuel, food]}]).groups) == 1
+
+
+def test_nothing_is_said_twice_in_a_rule() -> None:
+    spend, more = {"feature": "spend", "above": 1}, {"feature": "spend", "above": "1.00"}
+    with pytest.raises(ValidationError) as refused:
+        Rule.model_validate([spend, {"any_of": [spend]}, more])
+    assert mistakes(refused) == [("2", "says the same as entry 1 of this list")]
+    with pytest.raises(ValidationError) as refused:
+        Rule.model_validate([{"any_of": [spend, more]}])
+    assert mistakes(refused) == [("0.any_of.1", "says the same as entry 1 of this list")]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +243,9 @@ ALL = {"type": "discount", "value": 100, "unit": "percentage"}
         ({"name": ""}, "name", "at least 1"),
         ({"description": "two\nlines"}, "description", "pattern"),
         ({"pause_when_losing": "yes"}, "pause_when_losing", "boolean"),
+        ({"name": "At {location}"}, "name", "{location} needs an offer with at: top_location"),
+        ({"description": "{locaton}"}, "description", "did you mean {location}?"),
+        ({"cooldown_days": 3661}, "cooldown_days", "less than or equal to 3660"),
     ],
 )
 def test_templates_that_make_no_sense_are_refused(changes: dict[str, object], where: str, what: str) -> None:
