@@ -9,7 +9,7 @@ import json
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from marketing_assets.domain.offers import text_problems
 from marketing_assets.policy.rules import AnyOf, Condition, Rule
@@ -65,7 +65,9 @@ class Offer(PolicyModel):
 
     type: Literal["discount", "cashback", "points", "bonus"] = Field(description="kind of offer")
     value: Amount = Field(description="value of the offer")
-    unit: Literal["percentage", "fixed", "multiplier"] = Field(description="unit of the offer: percentage of the amount, fixed money, multiplier for points per unit spent")
+    unit: Literal["percentage", "fixed", "multiplier"] = Field(
+        description="unit of the offer: percentage of the amount, fixed money, multiplier for points per unit spent"
+    )
     at: Literal["top_location", "top_category"] | None = Field(None, description="where the offer holds")
 
     @model_validator(mode="after")
@@ -89,13 +91,23 @@ class CampaignTerms(PolicyModel):
 
     reward_for: Literal["every_purchase", "first_purchase"] = Field(description="what is rewarded")
     max_reward: Amount | None = Field(None, description="money that one user can earn at most")
-    cooldown_days: Wait = Field(0, description="days of rest before a user gets the next campaign of this template")
-    holdout_share: Share = Field(Decimal("0.1"), description="share of candidates that get nothing, to measure by")
-    expected_conversion: PositiveShare = Field(Decimal("0.05"), description="share of targets that a budget expects to buy")
+    cooldown_days: Wait = Field(
+        0, description="days of rest before a user gets the next campaign of this template"
+    )
+    holdout_share: Share = Field(
+        Decimal("0.1"), description="share of candidates that get nothing, to measure by"
+    )
+    expected_conversion: PositiveShare = Field(
+        Decimal("0.05"), description="share of targets that a budget expects to buy"
+    )
     margin: PositiveShare = Field(Decimal(1), description="what is earned of a unit of revenue")
     rewards: Literal["app", "automatic"] = Field("app", description="how rewards are granted")
-    amount_is: Literal["gross", "net"] = Field("gross", description="whether transactions hold amounts before (gross) or after (net) the discount")
-    pause_when_losing: Flag = Field(True, description="stop by itself once it is certain to cost more than it brings")
+    amount_is: Literal["gross", "net"] = Field(
+        "gross", description="whether transactions hold amounts before (gross) or after (net) the discount"
+    )
+    pause_when_losing: Flag = Field(
+        True, description="stop by itself once it is certain to cost more than it brings"
+    )
 
 
 class CampaignTemplate(CampaignTerms):
@@ -116,7 +128,9 @@ class CampaignTemplate(CampaignTerms):
     attribution_days: Days = Field(description="days whose purchases count as its result")
     budget: Amount | None = Field(None, description="money per campaign")
     renamed_from: TemplateName | None = Field(None, description="template whose history it continues")
-    min_audience: AtLeastOne | None = Field(None, description="users its pattern needs; none takes the one under limits")
+    min_audience: AtLeastOne | None = Field(
+        None, description="users its pattern needs; none takes the one under limits"
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -162,9 +176,13 @@ class ManualDefaults(CampaignTerms):
 
     type: Literal["manual"] = Field("manual", description="type of the campaign")
     priority: AtLeastOne = Field(8, description="priority; 1 goes first")
-    reward_for: Literal["every_purchase", "first_purchase"] = Field("first_purchase", description="what is rewarded")
+    reward_for: Literal["every_purchase", "first_purchase"] = Field(
+        "first_purchase", description="what is rewarded"
+    )
     max_reward: Amount | None = Field(Decimal(25), description="money that one user can earn at most")
-    max_attribution_days: Days = Field(14, description="days whose purchases count as its result, at most half of its days")
+    max_attribution_days: Days = Field(
+        14, description="days whose purchases count as its result, at most half of its days"
+    )
 
     def attribution_days(self, days: int) -> int:
         """Length in days of the measurement window of a manual campaign that runs `days` days."""
@@ -178,15 +196,29 @@ class Limits(PolicyModel):
     max_new_campaigns: AtLeastZero = Field(7, description="campaigns opened in one night at most")
     max_active_campaigns: AtLeastZero = Field(3, description="campaigns that one user can be in at a time")
     min_days_left: Days = Field(7, description="days that a campaign must still run for users to join")
-    global_holdout_share: Share = Field(Decimal("0.05"), description="share of users outside all marketing for a year")
-    max_cost_share: PositiveShare = Field(Decimal("0.05"), description="share of its audience's spend that a night may promise at most")
+    global_holdout_share: Share = Field(
+        Decimal("0.05"), description="share of users outside all marketing for a year"
+    )
+    max_cost_share: PositiveShare = Field(
+        Decimal("0.05"), description="share of its audience's spend that a night may promise at most"
+    )
     min_arm: AtLeastOne = Field(100, description="settled targets in each arm before there is a verdict")
     min_converters: AtLeastOne = Field(200, description="buyers in both arms before there is a verdict")
-    settle_after_hours: Wait = Field(48, description="hours from the end of a target's window until its result is final")
-    settle_wait_days: Wait = Field(14, description="days that a result waits for missing transactions at most")
-    reward_release_days: Days = Field(7, description="days after which a claimed reward without its transaction is released")
-    suppression_days: Wait = Field(30, description="days that a paused template rests after its campaign's end")
-    archive_after_days: Wait = Field(30, description="days from a campaign's expiry until its targets leave the app's database")
+    settle_after_hours: Wait = Field(
+        48, description="hours from the end of a target's window until its result is final"
+    )
+    settle_wait_days: Wait = Field(
+        14, description="days that a result waits for missing transactions at most"
+    )
+    reward_release_days: Days = Field(
+        7, description="days after which a claimed reward without its transaction is released"
+    )
+    suppression_days: Wait = Field(
+        30, description="days that a paused template rests after its campaign's end"
+    )
+    archive_after_days: Wait = Field(
+        30, description="days from a campaign's expiry until its targets leave the app's database"
+    )
 
 
 class Checks(PolicyModel):
@@ -196,10 +228,25 @@ class Checks(PolicyModel):
     all users (0.05 = five points), `arm_deviations` standard deviations.
     """
 
-    volume_change: Annotated[Number, Field(gt=0, le=10)] = Field(Decimal("0.5"), description="jump of a day's rows that is worth a warning")
-    users_change: Annotated[Number, Field(gt=0, le=10)] = Field(Decimal("0.1"), description="jump of users that is worth a warning")
-    pattern_share_change: PositiveShare = Field(Decimal("0.05"), description="move of a pattern's share that is worth a warning")
-    arm_deviations: Annotated[Number, Field(ge=3, le=8)] = Field(Decimal(4), description="standard deviations of a control group from its share that are worth a warning")
+    volume_change: Annotated[Number, Field(gt=0, le=10)] = Field(
+        Decimal("0.5"), description="jump of a day's rows that is worth a warning"
+    )
+    users_change: Annotated[Number, Field(gt=0, le=10)] = Field(
+        Decimal("0.1"), description="jump of users that is worth a warning"
+    )
+    pattern_share_change: PositiveShare = Field(
+        Decimal("0.05"), description="move of a pattern's share that is worth a warning"
+    )
+    arm_deviations: Annotated[Number, Field(ge=3, le=8)] = Field(
+        Decimal(4),
+        description="standard deviations of a control group from its share that are worth a warning",
+    )
+
+
+def _canonical(content: object) -> str:
+    if isinstance(content, BaseModel):
+        content = content.model_dump(mode="json", exclude_none=True)
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class Policy(PolicyModel):
@@ -210,17 +257,23 @@ class Policy(PolicyModel):
 
     patterns: tuple[Pattern, ...] = Field(description="ways to behave")
     campaigns: tuple[CampaignTemplate, ...] = Field(description="campaigns that open by themselves")
-    manual_defaults: ManualDefaults = Field(ManualDefaults(), description="what campaigns created by hand get where nothing is said")
+    manual_defaults: ManualDefaults = Field(
+        ManualDefaults(), description="what campaigns created by hand get where nothing is said"
+    )
     limits: Limits = Field(Limits(), description="bounds of a night, of a user and of a verdict")
     checks: Checks = Field(Checks(), description="from which jump on a night is worth a warning")
-    point_value: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(Decimal("0.001"), description="what one point costs, in currency")
+    point_value: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(
+        Decimal("0.001"), description="what one point costs, in currency"
+    )
 
     @property
     def version(self) -> str:
         """First 12 hex digits of the SHA-256 of what decides; comments, layout and `checks` do not count."""
         content = self.model_dump(mode="json", exclude_none=True, exclude={"checks"})
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        # Lists of conditions mean the same in any order.
+        for shown, pattern in zip(content["patterns"], self.patterns, strict=True):
+            shown["rule"] = sorted(sorted(map(_canonical, group)) for group in pattern.rule.meaning)
+        return hashlib.sha256(_canonical(content).encode()).hexdigest()[:12]
 
     @field_validator("patterns")
     @classmethod

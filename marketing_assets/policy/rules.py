@@ -222,12 +222,16 @@ def _exclude(one: Condition, other: Condition) -> bool:
 def _lower(condition: Condition) -> tuple[Decimal, bool]:
     """The bound below, and whether it is left out itself."""
     given = condition.operator in ("at_least", "above", "equals")
-    return (Decimal(condition.value), condition.operator == "above") if given else (Decimal("-Infinity"), False)
+    return (
+        (Decimal(condition.value), condition.operator == "above") if given else (Decimal("-Infinity"), False)
+    )
 
 
 def _upper(condition: Condition) -> tuple[Decimal, bool]:
     given = condition.operator in ("at_most", "below", "equals")
-    return (Decimal(condition.value), condition.operator == "below") if given else (Decimal("Infinity"), False)
+    return (
+        (Decimal(condition.value), condition.operator == "below") if given else (Decimal("Infinity"), False)
+    )
 
 
 def _said(condition: Condition) -> str:
@@ -249,6 +253,11 @@ class Rule(RootModel[tuple[Clause, ...]]):
     def groups(self) -> tuple[tuple[Condition, ...], ...]:
         """The rule as an all-of over any-of groups; a lone condition is a group of one."""
         return tuple(clause.any_of if isinstance(clause, AnyOf) else (clause,) for clause in self.root)
+
+    @property
+    def meaning(self) -> frozenset[frozenset[Condition]]:
+        """The groups without their order, which means nothing."""
+        return frozenset(frozenset(group) for group in self.groups)
 
     @property
     def features(self) -> tuple[Feature, ...]:

@@ -21,7 +21,12 @@ TIED = ["top_location", "top_category", None]
         ("Save {value}", None, True, "{value} is not known (allowed: {offer}, {max_reward}, {currency})"),
         ("At {Location}", "top_location", True, "{Location} is not known; did you mean {location}?"),
         ("At { location }", "top_location", True, "{ location } is not known; did you mean {location}?"),
-        ("At {location.name}", "top_location", True, "{location.name} is not known; did you mean {location}?"),
+        (
+            "At {location.name}",
+            "top_location",
+            True,
+            "{location.name} is not known; did you mean {location}?",
+        ),
         ("At {location[0]}", "top_location", True, "{location[0]} is not known; did you mean {location}?"),
         ("At {location!r}", "top_location", True, "{location!r} is not known; did you mean {location}?"),
         ("At {location:>9}", "top_location", True, "{location:>9} is not known; did you mean {location}?"),
@@ -76,7 +81,9 @@ def test_values_are_never_expanded_again() -> None:
 def test_what_a_target_does_not_have_stays_as_it_is_written() -> None:
     assert filled("{offer} at {location}", AT_A_PLACE, None, "EUR", {}) == "15% at {location}"
     hostile = {"offer": "free", "currency": "BTC", "max_reward": "all"}
-    assert filled("{offer} {currency} {max_reward}", AT_A_PLACE, Decimal(5), "EUR", hostile) == "15% EUR 5 EUR"
+    assert (
+        filled("{offer} {currency} {max_reward}", AT_A_PLACE, Decimal(5), "EUR", hostile) == "15% EUR 5 EUR"
+    )
 
 
 @pytest.mark.parametrize(

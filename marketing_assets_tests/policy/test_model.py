@@ -101,7 +101,11 @@ def test_a_condition_is_one_comparison(condition: object, operator: str, value: 
         ({"feature": "transactions", "below": 1}, "below", "is never below 1"),
         ({"feature": "locations", "at_least": 0}, "at_least", "is at_least 0 for every user: leave this"),
         ({"feature": "transactions", "at_least": 1}, "at_least", "is at_least 1 for every user"),
-        ({"feature": "days_since_last", "at_least": 1000}, "at_least", "between 0 and 119 in a window of 120"),
+        (
+            {"feature": "days_since_last", "at_least": 1000},
+            "at_least",
+            "between 0 and 119 in a window of 120",
+        ),
         ({"feature": "days_since_last", "above": 119}, "above", "is never above 119"),
         ({"feature": "days_since_last", "at_most": 119}, "at_most", "is at_most 119 for every user"),
         ({"feature": "active_days", "at_least": 121}, "at_least", "between 1 and 120 in a window of 120"),
