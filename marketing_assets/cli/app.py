@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketing_assets.cli.console import Progress, err, out, say_error
+from marketing_assets.cli.policy import policy_app
 from marketing_assets.errors import MarketingError, SettingsError
 from marketing_assets.settings import Settings, load_settings
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="Upgrade the databases, print their address, stop them.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+app.add_typer(policy_app, name="policy")
 
 
 def _day(text: str) -> date:

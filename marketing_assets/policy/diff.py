@@ -4,7 +4,7 @@ Compares content: entries are known by their names, so that their order, comment
 How a change is printed is the command's part.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,14 +12,14 @@ from pydantic import BaseModel
 
 from marketing_assets.policy.model import CampaignTemplate, Policy
 from marketing_assets.policy.rules import Rule
-from marketing_assets.policy.words import value_text
+from marketing_assets.policy.words import offer_text, rule_text, value_text
 
 Kind = Literal["changed", "added", "removed", "renamed"]
 Reach = Literal["new", "joining", "shown", "figures", "yearly", "manual", "warnings"]
 
 REACHES: dict[Reach, str] = {
     "new": "Campaigns that open from the next night on; open ones keep the terms they opened with",
-    "joining": "Who joins from the next night on, open campaigns too; whoever is in stays, with the same terms",
+    "joining": "Who joins from the next night on, also open campaigns; whoever is in stays in",
     "shown": "What the app shows of a user from the next night on",
     "figures": "Rewards, results and clean-up from the next night on",
     "yearly": "The next yearly draw of users outside all marketing; this year's stands",
@@ -48,17 +48,19 @@ _REACH_OF: dict[str, Reach] = {
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: where, what it is called, and the values before and after in words.
+    """One difference: where, what it is called, and what stood there before and after.
 
-    `before` is None where something was added, `after` where it was removed.
+    `before` is None where something was added, `after` where it was removed. The texts say the same in words.
     """
 
     path: str
     kind: Kind
     what: str
-    before: str | None
-    after: str | None
     reach: Reach
+    before: object
+    after: object
+    before_text: str = ""
+    after_text: str = ""
 
 
 def changes(before: Policy, after: Policy) -> list[Change]:
@@ -75,11 +77,9 @@ def _patterns(before: Policy, after: Policy) -> Iterable[Change]:
     for name in _names(old, new):
         path = f"patterns.{name}"
         if name not in new:
-            said = value_text("rule", old[name].rule)
-            yield Change(path, "removed", "pattern", said, None, "joining")
+            yield _removed(path, "pattern", old[name], rule_text(old[name].rule))
         elif name not in old:
-            said = value_text("rule", new[name].rule)
-            yield Change(path, "added", "pattern", None, said, "joining")
+            yield _added(path, "pattern", new[name], rule_text(new[name].rule))
         else:
             yield from _fields(old[name], new[name], path, "patterns")
 
@@ -94,23 +94,35 @@ def _campaigns(before: Policy, after: Policy) -> Iterable[Change]:
         if template.renamed_from in old and name not in old
     }
     for name in _names(old, new):
-        path = f"campaigns.{name}"
-        if name in old and name not in new and name not in renamed:
-            yield Change(path, "removed", "campaign", _summary(old[name]), None, "joining")
-        elif name in old:
-            now = renamed.get(name, name)
-            known: tuple[str, ...] = ("template",)
+        now = renamed.get(name, name)
+        path = f"campaigns.{now}"
+        if name in old and now in new:
+            known = ["template"]
             if now != name:
-                yield Change(path, "renamed", "name of the template", name, now, "new")
-                known = ("template", "renamed_from")
-            yield from _fields(old[name], new[now], f"campaigns.{now}", "campaigns", leave_out=known)
+                yield Change(path, "renamed", "template", "new", name, now, name, now)
+                known.append("renamed_from")
+            yield from _fields(old[name], new[now], path, "campaigns", leave_out=known)
+        elif name in old:
+            yield _removed(path, "campaign", old[name], _summary(old[name]))
         elif name not in renamed.values():
-            yield Change(path, "added", "campaign", None, _summary(new[name]), "new")
+            yield _added(path, "campaign", new[name], _summary(new[name]))
+
+
+def _removed(path: str, what: str, entry: BaseModel, text: str) -> Change:
+    return Change(path, "removed", what, "joining", _plain(entry), None, before_text=text)
+
+
+def _added(path: str, what: str, entry: BaseModel, text: str) -> Change:
+    reach: Reach = "new" if what == "campaign" else "joining"
+    return Change(path, "added", what, reach, None, _plain(entry), after_text=text)
+
+
+def _plain(entry: BaseModel) -> object:
+    return entry.model_dump(mode="json", exclude_none=True)
 
 
 def _summary(template: CampaignTemplate) -> str:
-    offer = value_text("offer", template.offer)
-    return f"{offer} for {template.pattern}, {template.days} days"
+    return f"{offer_text(template.offer)} for {template.pattern}, {template.days} days"
 
 
 def _names(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
@@ -118,24 +130,27 @@ def _names(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
 
 
 def _fields(
-    before: BaseModel, after: BaseModel, path: str, section: str, leave_out: tuple[str, ...] = ()
+    before: BaseModel, after: BaseModel, path: str, section: str, leave_out: Iterable[str] = ()
 ) -> list[Change]:
     names = [name for name in type(before).model_fields if name not in leave_out]
     return _of_fields(before, after, names, path, section)
 
 
 def _of_fields(
-    before: BaseModel, after: BaseModel, names: Iterable[str], path: str, section: str
+    before: BaseModel, after: BaseModel, names: Sequence[str], path: str, section: str
 ) -> list[Change]:
     described = type(before).model_fields
+    old, new = (entry.model_dump(mode="json", include=set(names)) for entry in (before, after))
     return [
         Change(
             path=f"{path}.{name}".lstrip("."),
             kind="changed",
             what=described[name].description or name,
-            before=value_text(name, getattr(before, name)),
-            after=value_text(name, getattr(after, name)),
             reach=_reach(section, name),
+            before=old[name],
+            after=new[name],
+            before_text=value_text(name, getattr(before, name)),
+            after_text=value_text(name, getattr(after, name)),
         )
         for name in names
         if _meaning(getattr(before, name)) != _meaning(getattr(after, name))

@@ -99,7 +99,7 @@ def load_policy(path: Path | None, window_days: int = LONGEST_WINDOW) -> Policy:
     except OSError as error:
         raise PolicyError(
             f"The policy file {path} cannot be read: {error.strerror or error}.",
-            remedy="Let MARKETING_POLICY name a readable file, or unset it for the default policy.",
+            remedy="Name a readable file, as argument or in MARKETING_POLICY (unset: the default policy).",
         ) from error
     return _parse(content, str(path), window_days)
 

@@ -66,7 +66,7 @@ class Offer(PolicyModel):
     type: Literal["discount", "cashback", "points", "bonus"] = Field(description="kind of offer")
     value: Amount = Field(description="value of the offer")
     unit: Literal["percentage", "fixed", "multiplier"] = Field(
-        description="unit of the offer: percentage of the amount, fixed money, multiplier for points per unit spent"
+        description="percentage of the amount, fixed money, or multiplier: points per unit spent"
     )
     at: Literal["top_location", "top_category"] | None = Field(None, description="where the offer holds")
 

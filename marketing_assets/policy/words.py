@@ -25,8 +25,15 @@ FEATURES = {
     "top_location": "top location",
     "top_category": "top category",
 }
-"""What each feature of a condition is called."""
+"""What each feature of a condition is called; counts have a word for one of them below."""
 
+_ONE = {
+    "transactions": "purchase",
+    "active_days": "day with a purchase",
+    "days_since_last": "day since the last purchase",
+    "locations": "location",
+    "categories": "category",
+}
 _OPERATORS: dict[Operator, str] = {
     "at_least": "at least",
     "at_most": "at most",
@@ -52,7 +59,7 @@ _NONE = {"budget": "no limit", "max_reward": "no limit", "min_audience": "the on
 
 
 def rule_text(rule: Rule) -> str:
-    """Who has a pattern: `spend at least 5000 and (purchases more than 4 or ...)`."""
+    """Who has a pattern: `spend at least 5000 and (more than 4 purchases or ...)`."""
     groups = [" or ".join(condition_text(condition) for condition in group) for group in rule.groups]
     if len(groups) > 1:
         pairs = zip(groups, rule.groups, strict=True)
@@ -61,13 +68,16 @@ def rule_text(rule: Rule) -> str:
 
 
 def condition_text(condition: Condition) -> str:
-    """One comparison: `spend at least 5000`, `the top 5% by spend`, `top category "Fuel"`."""
+    """One comparison: `spend at least 5000`, `fewer than 5 purchases`, `the top 5% by spend`."""
     feature, value = FEATURES[condition.feature], condition.value
     if isinstance(value, str):
         return f'{feature} "{value}"'
     if condition.operator == "top_percent":
         return f"the top {plain(value)}% by {feature}"
     shown = plain(value)
+    if condition.feature in _ONE:
+        noun = _ONE[condition.feature] if value == 1 else feature
+        return f"{_OPERATORS[condition.operator].replace('less', 'fewer')} {shown} {noun}"
     if condition.feature == "spend_trend":
         shown = f"{'+' if value > 0 else ''}{percent(value)}"
     elif condition.feature in _SHARES:

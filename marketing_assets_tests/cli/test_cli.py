@@ -99,6 +99,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_database:
         (["sql"], "such as what a failed check shows"),
         (["up"], "Serve everything until Ctrl-C"),
         (["status"], "the newest night and the campaigns"),
+        (["policy"], "Show, check and compare policies"),
         (["db"], "Upgrade the databases, print their address, stop them"),
         (["db", "upgrade"], "bring the schema to the newest revision"),
         (["db", "url"], "for psql and other clients"),

@@ -234,6 +234,97 @@ def test_checks_between_entries_have_lines_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("right", "wrong", "column", "says"),
+    [
+        (
+            "description: Save {offer} on your next purchase at {location}.",
+            "description: Save {offr} on your next purchase at {location}.",
+            18,
+            "campaigns[5].description: {offr} is not known; did you mean {offer}? "
+            "(allowed: {offer}, {location}, {max_reward}, {currency})",
+        ),
+        (
+            "name: VIP Rewards",
+            "name: VIP Rewards at {location}",
+            11,
+            "campaigns[0].name: {location} needs an offer with at: top_location "
+            "(allowed: {offer}, {max_reward}, {currency})",
+        ),
+        (
+            "description: Save {offer} on your next purchase at {location}.",
+            "description: '{location.__class__}'",
+            18,
+            "campaigns[5].description: {location.__class__} is not known; did you mean {location}? "
+            "(allowed: {offer}, {location}, {max_reward}, {currency})",
+        ),
+        (
+            "feature: days_since_last, at_least: 30",
+            "feature: days_since_last, at_least: 1000",
+            46,
+            "patterns[1].rule[0].at_least: days_since_last lies between 0 and 119 in a window of 120 days, "
+            "1000 does not",
+        ),
+        (
+            "feature: transactions, below: 5",
+            "feature: transactions, at_least: 1",
+            43,
+            "patterns[2].rule[0].at_least: transactions is at_least 1 for every user: "
+            "leave this condition out",
+        ),
+        (
+            "{feature: locations, at_most: 2}",
+            "{feature: locations, below: 1}",
+            9,
+            "patterns[5].rule[1]: locations below 1 and locations at_least 1 (entry 1) never hold together",
+        ),
+        (
+            "    max_reward: 250\n",
+            "    max_reward: 250\n    budget: 249\n",
+            13,
+            "campaigns[0].budget: 249 does not cover what one target may earn (250)",
+        ),
+        (
+            "global_holdout_share: 0.05",
+            "global_holdout_share: 1.05",
+            25,
+            "limits.global_holdout_share: should be less than or equal to 1, not 1.05",
+        ),
+        (
+            "suppression_days: 30",
+            "suppression_days: 1000000000",
+            21,
+            "limits.suppression_days: should be less than or equal to 3660, not 1000000000",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_told_with_its_place(
+    tmp_path: Path, right: str, wrong: str, column: int, says: str
+) -> None:
+    [told] = read(tmp_path, changed(right, wrong))
+    at = DEFAULT.index(right)
+    line = DEFAULT[:at].count("\n") + 1 + wrong.rstrip("\n").count("\n")
+    assert told == f"{line}:{column}: {says}"
+
+
+def test_a_policy_is_for_a_window(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    text = changed("feature: days_since_last, at_least: 30", "feature: days_since_last, at_least: 90")
+    path.write_text(text, encoding="utf-8")
+    load_policy(path)
+    load_policy(path, window_days=91)
+    with pytest.raises(PolicyError, match="between 0 and 89 in a window of 90 days, 90 does not"):
+        load_policy(path, window_days=90)
+    load_policy(None, window_days=31)
+
+
+def test_the_texts_of_the_default_name_the_users_own_place_and_category() -> None:
+    texts = {template.template: template.description for template in load_policy(None).campaigns}
+    assert texts["location-promo"] == "Save {offer} on your next purchase at {location}."
+    assert texts["category-focus"] == "Save {offer} on your next purchase: {category}."
+    assert texts["vip-rewards"].endswith("Get {offer} cashback on everything you buy.")
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "1:1: is empty; a policy has at least patterns and campaigns"),
