@@ -140,15 +140,15 @@ def _of_fields(
     before: BaseModel, after: BaseModel, names: Sequence[str], path: str, section: str
 ) -> list[Change]:
     described = type(before).model_fields
-    old, new = (entry.model_dump(mode="json", include=set(names)) for entry in (before, after))
+    old, new = (entry.model_dump(mode="json", exclude_none=True) for entry in (before, after))
     return [
         Change(
             path=f"{path}.{name}".lstrip("."),
             kind="changed",
             what=described[name].description or name,
             reach=_reach(section, name),
-            before=old[name],
-            after=new[name],
+            before=old.get(name),
+            after=new.get(name),
             before_text=value_text(name, getattr(before, name)),
             after_text=value_text(name, getattr(after, name)),
         )

@@ -1,8 +1,10 @@
 """`marketing policy`: what it shows, what it refuses, and that it needs nothing but the file."""
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 from importlib import resources
 from io import StringIO
 from pathlib import Path
@@ -203,6 +205,33 @@ def test_the_schema_is_printed_as_it_is_packaged() -> None:
 )
 def test_help(command: list[str], says: str) -> None:
     assert says in " ".join(said(*command, "--help").replace("│", " ").split())
+
+
+def test_the_guide_shows_what_the_commands_print(mine: Path, tmp_path: Path) -> None:
+    wrong = mine.read_text("utf-8")
+    for old, new in (
+        ("spend, at_least: 6000", "spend, at_leats: 6000"),
+        ("days: 21", "days: 400"),
+        ("purchase at {location}", "purchase at {place}"),
+    ):
+        wrong = wrong.replace(old, new)
+    (tmp_path / "wrong.yaml").write_text(wrong, encoding="utf-8")
+    guide = console_blocks((Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8"))
+    shown = [command for block in guide for command in block.split("$ marketing policy ")[1:]]
+    assert len(shown) == 4
+    for each in shown:
+        command, _, expected = each.partition("\n")
+        _, stdout, stderr = run(*command.split())
+        printed = "\n".join(line.rstrip() for line in (stdout + stderr).splitlines())
+        # Versions change with any setting that is added; a line of three dots stands for what is left out.
+        expected, printed = (re.sub(r"\b[0-9a-f]{12}\b", "version", text) for text in (expected, printed))
+        parts = [re.escape(part.strip("\n")) for part in f"\n{expected}\n".split("\n...\n")]
+        assert re.fullmatch(r"\n(?:.*\n)*?".join(parts), printed), command
+
+
+def console_blocks(text: str) -> list[str]:
+    """The console blocks of a page, those inside of lists too."""
+    return [textwrap.dedent(found) for found in re.findall(r"```console\n(.*?)\n *```", text, re.DOTALL)]
 
 
 def test_tables_fit_a_narrow_terminal(mine: Path) -> None:

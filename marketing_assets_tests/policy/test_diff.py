@@ -87,7 +87,7 @@ def test_one_change_is_one_line(
 def test_values_are_there_for_programs_too(tmp_path: Path) -> None:
     after = edited(tmp_path, ("cashback, value: 5", "cashback, value: 7"), ("min_arm: 100", "min_arm: 200"))
     offer, arm = changes(load_policy(None), after)
-    assert offer.before == {"type": "cashback", "value": "5", "unit": "percentage", "at": None}
+    assert offer.before == {"type": "cashback", "value": "5", "unit": "percentage"}
     assert (arm.before, arm.after) == (100, 200)
 
 

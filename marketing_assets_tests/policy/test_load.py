@@ -320,7 +320,7 @@ def test_a_policy_is_for_a_window(tmp_path: Path) -> None:
 def test_the_texts_of_the_default_name_the_users_own_place_and_category() -> None:
     texts = {template.template: template.description for template in load_policy(None).campaigns}
     assert texts["location-promo"] == "Save {offer} on your next purchase at {location}."
-    assert texts["category-focus"] == "Save {offer} on your next purchase: {category}."
+    assert texts["category-focus"] == "Save {offer} on your next purchase in {category}."
     assert texts["vip-rewards"].endswith("Get {offer} cashback on everything you buy.")
 
 
