@@ -1,8 +1,11 @@
 """What a policy may say, and what it refuses to say."""
 
 from decimal import Decimal
+from operator import eq, ge, gt, le, lt
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from marketing_assets.policy.model import (
@@ -175,6 +178,24 @@ def test_conditions_of_a_rule_that_exclude_each_other_are_refused(
         else:
             assert len(Rule.model_validate(rule).groups) == 2
         Rule.model_validate([{"any_of": rule}])
+
+
+HOLDS = {"at_least": ge, "at_most": le, "above": gt, "below": lt, "equals": eq}
+COMPARISON = st.tuples(st.sampled_from(sorted(HOLDS)), st.integers(1, 6))
+
+
+@given(one=COMPARISON, other=COMPARISON)
+def test_exactly_the_pairs_that_no_number_meets_are_refused(
+    one: tuple[str, int], other: tuple[str, int]
+) -> None:
+    assume(one != other)
+    possible = any(all(HOLDS[name](count, value) for name, value in (one, other)) for count in range(10))
+    rule = [{"feature": "locations", name: value} for name, value in (one, other)]
+    if possible:
+        Rule.model_validate(rule)
+    else:
+        with pytest.raises(ValidationError, match="never hold together"):
+            Rule.model_validate(rule)
 
 
 def test_money_may_lie_between_two_bounds_that_are_near() -> None:
