@@ -7,6 +7,7 @@ their own, and published as the product does, into an embedded PostgreSQL of the
 import shutil
 import time
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
@@ -123,6 +124,7 @@ class MadeNights:
             opened=opened,
             run_id="benchmark",
             policy_version="benchmark",
+            global_share=Decimal("0.05"),
             at=_midnight(day + timedelta(days=1)),
         )
         return published, time.perf_counter() - start

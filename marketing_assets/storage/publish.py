@@ -8,6 +8,7 @@ tables get a bulk insert of what is new (`targets.py`), the segments are replace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -24,7 +25,7 @@ from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, SEGMENT_SUMMARY,
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.priority import on_one_core
 from marketing_assets.storage.repositories import campaigns as campaign_rows
-from marketing_assets.storage.repositories import nights
+from marketing_assets.storage.repositories import holdouts, nights
 from marketing_assets.storage.segments import empty_free_slot, export_segments, replace_segments
 from marketing_assets.storage.tables import segment_summary
 from marketing_assets.storage.targets import export_targets, insert_targets
@@ -51,6 +52,7 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
     opened: Sequence[Campaign],
     run_id: str,
     policy_version: str,
+    global_share: Decimal,
     at: datetime,
     rebuild: bool = False,
 ) -> Published:
@@ -64,6 +66,7 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
         opened: the campaigns that the night opened.
         run_id: Dagster's id of the run.
         policy_version: the policy that decided.
+        global_share: share of the global holdout, frozen for the target day's year where none is yet.
         at: the instant it is, from the one clock.
         rebuild: replace what this night and the nights after it published, in the same transaction.
 
@@ -86,6 +89,8 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
             if rebuild:
                 unpublish_from(connection, day)
             new_campaigns = campaign_rows.insert_opened(connection, opened)
+            year = (day + timedelta(days=1)).year
+            holdouts.freeze(connection, day, year, global_share, policy_version)
             new_targets = insert_targets(connection, terms_file, targets_file, at)
             _replace_summary(connection, day, summary)
             replace_segments(connection, segments_file, day)
@@ -107,8 +112,8 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
 def unpublish_from(connection: Connection, first: date) -> None:
     """Forget, in the caller's transaction, what the nights from `first` on decided (for `--rebuild`).
 
-    Their targets go, the campaigns that they opened, and their rows in `published_nights`; nights that were
-    skipped stay recorded.
+    Their targets go, the campaigns that they opened with budgets and pauses, the holdout shares that they
+    froze, and their rows in `published_nights`; nights that were skipped stay recorded.
     """
     parameters = {"first": first, "assigned": first + timedelta(days=1)}
     for statement in (
@@ -117,8 +122,15 @@ def unpublish_from(connection: Connection, first: date) -> None:
         " where c.campaign_id = v.campaign_id and c.origin = 'policy'"
         " and not exists (select from marketing.campaign_targets t where t.campaign_id = c.campaign_id)"
         " and right(c.campaign_id, 10) >= to_char(cast(:assigned as date), 'YYYY-MM-DD')",
+        "delete from marketing.campaign_budgets b using marketing.marketing_campaigns c"
+        " where c.campaign_id = b.campaign_id and c.origin = 'policy'"
+        " and not exists (select from marketing.campaign_versions v where v.campaign_id = c.campaign_id)",
+        "delete from marketing.campaign_pauses p using marketing.marketing_campaigns c"
+        " where c.campaign_id = p.campaign_id and c.origin = 'policy'"
+        " and not exists (select from marketing.campaign_versions v where v.campaign_id = c.campaign_id)",
         "delete from marketing.marketing_campaigns c where c.origin = 'policy'"
         " and not exists (select from marketing.campaign_versions v where v.campaign_id = c.campaign_id)",
+        "delete from marketing.global_holdouts where frozen_on >= :first",
         "delete from marketing.segment_summary where day >= :first",
         "delete from marketing.published_nights where day >= :first and status <> 'skipped'",
     ):

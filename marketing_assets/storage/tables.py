@@ -72,6 +72,7 @@ marketing_campaigns = Table(
     Column("created_by", Text, nullable=False),
     Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("updated_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("ended_by_hand_at", _INSTANT, comment="when somebody ended it before its time"),
     CheckConstraint("ends_at > starts_at", name="ends_after_start"),
     CheckConstraint("offer_type in ('discount', 'cashback', 'points', 'bonus')", name="offer_type"),
     CheckConstraint("offer_unit in ('percentage', 'fixed', 'multiplier')", name="offer_unit"),
@@ -89,6 +90,33 @@ campaign_versions = Table(
     Column("settings", JSONB, nullable=False, comment="offer and measurement settings, frozen"),
     Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
     PrimaryKeyConstraint("campaign_id", "version"),
+)
+
+# Apart from the campaign's row, so that conversions never wait for an edit or a night.
+campaign_budgets = Table(
+    "campaign_budgets",
+    metadata,
+    Column("campaign_id", ForeignKey(marketing_campaigns.c.campaign_id), primary_key=True),
+    Column("budget", _MONEY, comment="null = unlimited"),
+    Column("reserved", _MONEY, nullable=False, server_default=text("0"), comment="claimed, not confirmed"),
+    Column("spent", _MONEY, nullable=False, server_default=text("0"), comment="confirmed by the ledger"),
+    CheckConstraint("budget >= 0", name="budget"),
+    CheckConstraint("reserved >= 0", name="reserved"),
+    CheckConstraint("spent >= 0", name="spent"),
+    CheckConstraint("reserved + spent <= budget", name="covered"),
+)
+
+_UNRESUMED = text("resumed_at is null")
+
+campaign_pauses = Table(
+    "campaign_pauses",
+    metadata,
+    Column("campaign_id", ForeignKey(marketing_campaigns.c.campaign_id), nullable=False),
+    Column("paused_at", _INSTANT, nullable=False),
+    Column("resumed_at", _INSTANT, comment="null = until the campaign's end"),
+    PrimaryKeyConstraint("campaign_id", "paused_at"),
+    CheckConstraint("resumed_at >= paused_at", name="resumed_after_pause"),
+    Index("uq_campaign_pauses_unresumed", "campaign_id", unique=True, postgresql_where=_UNRESUMED),
 )
 
 campaign_targets = Table(
@@ -112,6 +140,26 @@ campaign_targets = Table(
     CheckConstraint("arm in ('treatment', 'control')", name="arm"),
     CheckConstraint("status in ('eligible', 'viewed', 'converted')", name="status"),
     postgresql_with={"fillfactor": 90},  # room to update a row in its page when its offer is seen
+)
+
+user_consent = Table(
+    "user_consent",
+    metadata,
+    Column("user_id", _USER, primary_key=True),
+    Column("opted_out_at", _INSTANT, comment="null = has not opted out, like a user without a row"),
+    Column("channels", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="agreed to"),
+    Column("source", Text, nullable=False, comment="where the user said so, such as app"),
+    Column("updated_at", _INSTANT, nullable=False),
+)
+
+global_holdouts = Table(
+    "global_holdouts",
+    metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False, comment="of the target day"),
+    Column("share", Numeric(9, 8), nullable=False, comment="of all users, in no campaign that year"),
+    Column("frozen_on", Date, nullable=False, comment="the night that froze it, the first of the year"),
+    Column("policy_version", Text, nullable=False),
+    CheckConstraint("share between 0 and 1", name="share"),
 )
 
 

@@ -152,6 +152,7 @@ class NightMaker:
             opened=opened,
             run_id=run_id,
             policy_version="p",
+            global_share=Decimal("0.05"),
             at=at(day + timedelta(days=1), 2),
         )
 

@@ -2,17 +2,26 @@
 
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from marketing_assets.storage import migrations
+from marketing_assets.storage.tables import metadata
 
+OWN_SCHEMA = {
+    "include_schemas": True,
+    "include_name": lambda name, kind, _: kind != "schema" or name == "marketing",
+    "version_table_schema": "marketing",
+}
 CAMPAIGN = (
     "insert into marketing.marketing_campaigns values ('c-2026-01-01', 'c', 'C', 'welcome', '', 'discount', "
     "5, 'percentage', 'general', '{}', 'active', 1, '2026-01-01', '2026-02-01', 0.1, 7, 'policy', 'p', 1, 1, "
@@ -102,3 +111,65 @@ def test_requests_are_there_after_the_upgrade_and_gone_on_the_way_back(fresh_dat
             ask(fresh_database, "update marketing.requests set status = 'succeeded'")
         migrate(fresh_database, "0002", back=True)
         assert ask(fresh_database, "select to_regclass('marketing.requests')") == [(None,)]
+
+
+def test_a_campaign_that_is_there_gets_the_budget_that_its_newest_version_froze(fresh_database: str) -> None:
+    migrate(fresh_database, "0001")
+    ask(
+        fresh_database,
+        CAMPAIGN,
+        CAMPAIGN.replace("c-2026-01-01", "unlimited"),
+        CAMPAIGN.replace("c-2026-01-01", "without-version"),
+        "update marketing.marketing_campaigns set version = 2 where campaign_id = 'c-2026-01-01'",
+        "insert into marketing.campaign_versions (campaign_id, version, settings) values"
+        """ ('c-2026-01-01', 1, '{"budget": "70"}'), ('c-2026-01-01', 2, '{"budget": "1234.5"}'),"""
+        """ ('unlimited', 1, '{"budget": null}')""",
+    )
+    for _ in range(2):
+        migrate(fresh_database, "0005")
+        assert ask(fresh_database, "select * from marketing.campaign_budgets order by 1") == [
+            ("c-2026-01-01", Decimal("1234.50"), Decimal(0), Decimal(0)),
+            ("unlimited", None, Decimal(0), Decimal(0)),
+            ("without-version", None, Decimal(0), Decimal(0)),
+        ]
+        assert ask(fresh_database, "select distinct ended_by_hand_at from marketing.marketing_campaigns") == [
+            (None,)
+        ]
+        migrate(fresh_database, "0004", back=True)
+        assert ask(fresh_database, "select to_regclass('marketing.campaign_budgets')") == [(None,)]
+        assert len(ask(fresh_database, "select campaign_id from marketing.marketing_campaigns")) == 3
+
+
+def test_what_makes_no_sense_of_budgets_pauses_and_shares_is_refused(fresh_database: str) -> None:
+    migrate(fresh_database, "0005")
+    ask(fresh_database, CAMPAIGN.replace("now(), now())", "now(), now(), null)"))
+    ask(fresh_database, "insert into marketing.campaign_budgets values ('c-2026-01-01', 10, 4, 6)")
+    ask(
+        fresh_database,
+        "insert into marketing.campaign_pauses values ('c-2026-01-01', '2026-01-02', '2026-01-03'),"
+        " ('c-2026-01-01', '2026-01-04', null)",
+    )
+    for refused in (
+        "update marketing.campaign_budgets set budget = 9.99",
+        "update marketing.campaign_budgets set reserved = 4.01",
+        "update marketing.campaign_budgets set budget = null, reserved = -0.01",
+        "update marketing.campaign_budgets set spent = -0.01",
+        "update marketing.campaign_budgets set budget = -1, spent = 0, reserved = 0",
+        "update marketing.campaign_pauses set resumed_at = '2026-01-01'",
+        "insert into marketing.global_holdouts values (2026, 1.01, '2026-01-01', 'p')",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            ask(fresh_database, refused)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        ask(fresh_database, "insert into marketing.campaign_pauses values ('c-2026-01-01', '2026-01-05')")
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        ask(fresh_database, "insert into marketing.campaign_budgets values ('nobody', 10)")
+
+
+def test_the_newest_revision_is_the_schema_that_tables_describe(fresh_database: str) -> None:
+    migrate(fresh_database, migrations.REVISION)
+    engine = create_engine(fresh_database.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=OWN_SCHEMA)
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()

@@ -76,6 +76,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                 opened=_opened(platform, day),
                 run_id=context.run.run_id,
                 policy_version=platform.policy.version,
+                global_share=platform.policy.limits.global_holdout_share,
                 at=platform.now(),
                 rebuild=platform.rebuild,
             )

@@ -13,7 +13,12 @@ from sqlalchemy.dialects.postgresql import insert
 from marketing_assets.domain.campaigns import Campaign, canonical_json
 from marketing_assets.domain.days import day_of
 from marketing_assets.policy.model import CampaignTemplate
-from marketing_assets.storage.tables import campaign_targets, campaign_versions, marketing_campaigns
+from marketing_assets.storage.tables import (
+    campaign_budgets,
+    campaign_targets,
+    campaign_versions,
+    marketing_campaigns,
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def not_over(connection: Connection, since: datetime) -> list[Campaign]:
 
 
 def insert_opened(connection: Connection, campaigns: Sequence[Campaign]) -> int:
-    """Insert campaigns that a night opened, with their first version; existing ones stay as they are.
+    """Insert campaigns that a night opened, with first version and budget; existing ones stay as they are.
 
     Returns:
         How many were new.
@@ -79,11 +84,17 @@ def insert_opened(connection: Connection, campaigns: Sequence[Campaign]) -> int:
     rows = [_row(campaign) for campaign in campaigns]
     statement = insert(marketing_campaigns).values(rows).on_conflict_do_nothing()
     new = len(connection.execute(statement.returning(marketing_campaigns.c.campaign_id)).all())
+    settings = [json.loads(campaign.settings) for campaign in campaigns]
     versions = [
-        {"campaign_id": c.campaign_id, "version": c.version, "settings": json.loads(c.settings)}
-        for c in campaigns
+        {"campaign_id": c.campaign_id, "version": c.version, "settings": frozen}
+        for c, frozen in zip(campaigns, settings, strict=True)
     ]
     connection.execute(insert(campaign_versions).values(versions).on_conflict_do_nothing())
+    budgets = [
+        {"campaign_id": c.campaign_id, "budget": frozen["budget"]}
+        for c, frozen in zip(campaigns, settings, strict=True)
+    ]
+    connection.execute(insert(campaign_budgets).values(budgets).on_conflict_do_nothing())
     return new
 
 
