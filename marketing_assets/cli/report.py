@@ -12,7 +12,7 @@ from marketing_assets.domain.days import day_of, start_of
 from marketing_assets.engine.base import Row
 from marketing_assets.engine.duckdb import DuckDBEngine
 from marketing_assets.policy.load import load_policy
-from marketing_assets.policy.model import CampaignTemplate, Offer
+from marketing_assets.policy.model import Offer, frozen_terms
 from marketing_assets.settings import Settings
 from marketing_assets.storage import clock, database
 from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, CAMPAIGNS, SEGMENT_SUMMARY
@@ -132,7 +132,7 @@ def _pattern(row: Row, labels: dict[str, str]) -> PatternLine:
 def _campaign(row: Row, arms: dict[str, tuple[int, int]], offers: dict[str, Offer]) -> CampaignLine:
     settings = row["template_settings"]
     template = str(row["template"])
-    frozen = CampaignTemplate.model_validate_json(str(settings)).offer if settings else None
+    frozen = frozen_terms(str(settings)).offer if settings else None
     starts_at, ends_at = row["starts_at"], row["ends_at"]
     treatment, control = arms.get(str(row["campaign_id"]), (None, None))
     return CampaignLine(

@@ -40,11 +40,13 @@ __all__ = [
     "Checks",
     "Condition",
     "Limits",
+    "ManualCampaign",
     "ManualDefaults",
     "Offer",
     "Pattern",
     "Policy",
     "Rule",
+    "frozen_terms",
 ]
 
 
@@ -134,6 +136,14 @@ class CampaignTemplate(CampaignTerms):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
+        problems = self._name_problems()
+        if self.attribution_days > self.days:
+            message = f"{self.attribution_days} days are longer than the campaign ({self.days})"
+            problems.append(Problem(("attribution_days",), message))
+        refuse(problems + self._money_problems() + self._text_problems())
+        return self
+
+    def _name_problems(self) -> list[Problem]:
         problems = [
             Problem((key,), f"{name!r} may not begin with 'global' or 'manual': those ids are reserved")
             for key, name in (("template", self.template), ("renamed_from", self.renamed_from))
@@ -141,11 +151,7 @@ class CampaignTemplate(CampaignTerms):
         ]
         if self.type == "manual":
             problems.append(Problem(("type",), "'manual' is the type of campaigns created by hand"))
-        if self.attribution_days > self.days:
-            message = f"{self.attribution_days} days are longer than the campaign ({self.days})"
-            problems.append(Problem(("attribution_days",), message))
-        refuse(problems + self._money_problems() + self._text_problems())
-        return self
+        return problems
 
     def _text_problems(self) -> list[Problem]:
         return [
@@ -169,6 +175,29 @@ class CampaignTemplate(CampaignTerms):
         if self.amount_is == "net" and offer.unit == "percentage" and offer.value == 100:  # noqa: PLR2004
             problems.append(Problem(("amount_is",), "net amounts of a 100 percent offer are always 0"))
         return problems
+
+
+class ManualCampaign(CampaignTemplate):
+    """A campaign created by hand, as its versions freeze it: the template of this one campaign alone.
+
+    With `criteria` it is for the users who meet them, and `pattern` is a name that no policy has.
+    """
+
+    criteria: Rule | None = None
+
+    def _name_problems(self) -> list[Problem]:
+        problems = []
+        if not self.template.startswith("manual-"):
+            problems.append(Problem(("template",), f"{self.template!r} does not begin with 'manual-'"))
+        if self.type != "manual":
+            problems.append(Problem(("type",), "the type of a campaign created by hand is 'manual'"))
+        return problems
+
+
+def frozen_terms(settings: str) -> CampaignTemplate:
+    """What a version of a campaign has frozen (JSON), of an automatic one or of one created by hand."""
+    by_hand = json.loads(settings).get("type") == "manual"
+    return (ManualCampaign if by_hand else CampaignTemplate).model_validate_json(settings)
 
 
 class ManualDefaults(CampaignTerms):
@@ -281,7 +310,12 @@ class Policy(PolicyModel):
         if not patterns:
             refuse([Problem((), "needs at least one pattern")])
         names, ranks = [pattern.name for pattern in patterns], [pattern.rank for pattern in patterns]
-        refuse(repeated(names, "name") + repeated(ranks, "rank"))
+        reserved = [
+            Problem((index, "name"), f"{name!r} may not begin with 'manual_': those names are reserved")
+            for index, name in enumerate(names)
+            if name.startswith("manual_")
+        ]
+        refuse(reserved + repeated(names, "name") + repeated(ranks, "rank"))
         return tuple(sorted(patterns, key=lambda pattern: pattern.rank))
 
     @field_validator("campaigns")

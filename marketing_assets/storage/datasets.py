@@ -335,6 +335,13 @@ CAMPAIGNS = Dataset(
             at_least=0,
             made_of=("segment_summary.users",),
         ),
+        Column(
+            "eligible",
+            "bigint",
+            "those of them who have not opted out, are not held out globally and have what the offer needs",
+            at_least=0,
+            made_of=("segment_summary.users",),
+        ),
         Column("priority", "integer", "1 is served first", at_least=1),
         Column(
             "status",

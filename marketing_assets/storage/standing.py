@@ -15,7 +15,7 @@ from sqlglot import exp
 from marketing_assets.domain.assignment import share_digits
 from marketing_assets.domain.days import day_of, start_of
 from marketing_assets.engine.base import Engine, Value, sql
-from marketing_assets.policy.model import CampaignTemplate
+from marketing_assets.policy.model import frozen_terms
 from marketing_assets.storage.datasets import ARCHIVED_TARGETS, CAMPAIGN_TARGETS, TARGETING_DECISIONS, Dataset
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.repositories import nights
@@ -38,7 +38,7 @@ def register_open_campaigns(engine: Engine, day: date, zone: ZoneInfo) -> None:
     begins = start_of(day + timedelta(days=1), zone)
     rows: list[list[Value]] = []
     for row in engine.fetch("select * from night_campaigns where outcome in ('opened', 'kept')"):
-        template = CampaignTemplate.model_validate_json(str(row["template_settings"]))
+        template = frozen_terms(str(row["template_settings"]))
         values: dict[str, Value] = {
             **row,
             "campaign_version": row["version"],

@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from marketing_assets.policy.model import (
     CampaignTemplate,
     Condition,
+    ManualCampaign,
     ManualDefaults,
     Offer,
     Pattern,
     Policy,
     Rule,
+    frozen_terms,
 )
 
 SPENDERS = {
@@ -287,6 +289,33 @@ def test_what_a_template_gets_where_it_says_nothing() -> None:
     assert (template.budget, template.margin, template.cooldown_days) == (None, Decimal(1), 0)
     assert (template.rewards, template.amount_is, template.pause_when_losing) == ("app", "gross", True)
     assert (template.renamed_from, template.min_audience) == (None, None)
+
+
+def test_what_versions_freeze_is_read_as_what_it_is() -> None:
+    template = CampaignTemplate.model_validate(campaign())
+    assert frozen_terms(template.model_dump_json()) == template
+    rule = [{"feature": "spend", "at_least": "100"}]
+    manual = ManualCampaign.model_validate(campaign(template="manual-thanks", type="manual", criteria=rule))
+    assert frozen_terms(manual.model_dump_json()) == manual
+    assert manual.criteria is not None
+    assert manual.criteria.features == ("spend",)
+
+
+def test_a_manual_campaign_is_called_like_one() -> None:
+    with pytest.raises(ValidationError) as refused:
+        ManualCampaign.model_validate(campaign(budget="19.99"))
+    assert mistakes(refused) == [
+        ("template", "'thanks' does not begin with 'manual-'"),
+        ("type", "the type of a campaign created by hand is 'manual'"),
+        ("budget", "19.99 does not cover what one target may earn (20)"),
+    ]
+
+
+def test_no_pattern_is_called_like_the_criteria_of_a_manual_campaign() -> None:
+    with pytest.raises(ValidationError) as refused:
+        policy(patterns=[{**SPENDERS, "name": "manual_thanks"}])
+    expected = "'manual_thanks' may not begin with 'manual_': those names are reserved"
+    assert mistakes(refused) == [("patterns.0.name", expected)]
 
 
 @pytest.mark.parametrize(("days", "attribution_days"), [(1, 1), (7, 4), (28, 14), (60, 14)])

@@ -30,7 +30,8 @@ def offer(engine: DuckDBEngine, lake: Lake, pattern: str) -> None:
     engine.register_query(
         "made_campaigns",
         f"select 'c' as campaign_id, 't' as template, 'opened' as outcome, '' as outcome_reason, "
-        f"'{pattern}' as target_pattern, 1 as audience, 1 as priority, 'active' as status, 1 as version, "
+        f"'{pattern}' as target_pattern, 1 as audience, 1 as eligible, 1 as priority, 'active' as status, "
+        "1 as version, "
         f"timestamptz '{instant(OFFERED[0])}' as starts_at, timestamptz '{instant(OFFERED[-1])}' as ends_at, "
         f"0.5 as holdout_share, '{json.dumps({})}' as template_settings, 'p' as policy_version",
     )

@@ -27,6 +27,7 @@ def put_campaigns(maker: NightMaker, day: date, outcome: str) -> None:
                 "",
                 opened.target_pattern,
                 2,
+                2,
                 4,
                 "active",
                 1,

@@ -123,7 +123,8 @@ def _decide(platform: Platform, day: date) -> "list[CampaignDecision]":
         existing = campaign_rows.not_over(connection, start_of(day, platform.zone))
     if platform.rebuild:
         existing = stood_before(existing, start_of(target_day, platform.zone))
-    return decide_campaigns(existing, audiences, platform.policy, target_day, platform.zone)
+    eligible = {each.template: audiences.get(each.pattern, 0) for each in platform.policy.campaigns}
+    return decide_campaigns(existing, audiences, eligible, platform.policy, target_day, platform.zone)
 
 
 def _register(platform: Platform, decisions: "Sequence[CampaignDecision]") -> None:
@@ -152,6 +153,7 @@ def _row(decision: "CampaignDecision") -> list[Value]:
         decision.outcome_reason,
         decision.target_pattern,
         decision.audience,
+        decision.eligible,
         decision.priority,
         *frozen,
     ]
