@@ -48,11 +48,22 @@ class Late:
 
 @dataclass(frozen=True)
 class _Look:
-    """What a look found: late days, in words how it was looked for, and where the next look begins."""
+    """What a look found: late days, in words how it was looked for, and where the next look begins.
+
+    `future` are days with rows whose update time has not come yet; they are not late until it has.
+    """
 
     late: list[Late]
     how: str
     cursor: str | None
+    future: int = 0
+
+    @property
+    def ignored(self) -> str:
+        """Of the days with such rows, in words; empty where there is none."""
+        if not self.future:
+            return ""
+        return f"Ignored: rows of {self.future} days whose update time lies in the future."
 
 
 @dataclass(frozen=True)
@@ -85,8 +96,10 @@ def build(settings: Settings, jobs: "Sequence[UnresolvedAssetJobDefinition]") ->
             found = _look(platform, context.instance, ingested, context.cursor)
         if found.cursor is not None:
             context.update_cursor(found.cursor)
+        if found.future:
+            context.log.warning(found.ignored)
         if not found.late:
-            return dg.SkipReason(f"No row is late: {found.how}.")
+            return dg.SkipReason(f"No row is late: {found.how}. {found.ignored}".strip())
         return _request(settings, context.instance, newest, found)
 
     return late_data
@@ -108,7 +121,8 @@ def _look(
     if cursor:
         since = datetime.fromisoformat(cursor)
     else:
-        since = min(_reading(platform, instance, day).at for day in recent) - _CLOCKS_DIFFER
+        readings = [_reading(platform, instance, day) for day in recent]
+        since = min((each.at for each in readings if each), default=looked_at) - _CLOCKS_DIFFER
     changed = source.changed_days(engine, ingested[0], ingested[-1], platform.zone, since)
     if changed is None:
         return _Look(
@@ -122,7 +136,8 @@ def _look(
         for each in changed
         if each.day in held
         and each.changed_at is not None
-        and each.changed_at > _reading(platform, instance, each.day).at - _CLOCKS_DIFFER
+        and (reading := _reading(platform, instance, each.day)) is not None
+        and each.changed_at > reading.at - _CLOCKS_DIFFER
     ]
     # Only where nothing is late does the next look begin later: what a failed run left is found again.
     begins = since if late else looked_at - _CLOCKS_DIFFER
@@ -130,6 +145,7 @@ def _look(
         late[-_MOST_DAYS:],
         f"none of an ingested day changed after it was read (looked from {since:%Y-%m-%d %H:%M} UTC on)",
         begins.isoformat(),
+        sum(each.future > 0 for each in changed if each.day in held),
     )
 
 
@@ -138,20 +154,28 @@ def _recounted(platform: Platform, instance: dg.DagsterInstance, days: Sequence[
     now = {each.day: each.rows for each in counted}
     late = []
     for day in days:
-        read = _reading(platform, instance, day).rows
-        if read is not None and now.get(day, 0) != read:
-            late.append(Late(day, f"{now.get(day, 0):,} rows instead of {read:,}"))
+        reading = _reading(platform, instance, day)
+        if reading is None or reading.rows is None:
+            continue
+        if now.get(day, 0) != reading.rows:
+            late.append(Late(day, f"{now.get(day, 0):,} rows instead of {reading.rows:,}"))
     return late
 
 
-def _reading(platform: Platform, instance: dg.DagsterInstance, day: date) -> _Reading:
-    """From the metadata of the day's newest ingestion; where there is none, when its file was written."""
+def _reading(platform: Platform, instance: dg.DagsterInstance, day: date) -> _Reading | None:
+    """From the metadata of the day's newest ingestion; where there is none, when its file was written.
+
+    None where the clean-up has removed the day meanwhile.
+    """
     key = dg.AssetKey(TRANSACTIONS.name)
     wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[day.isoformat()])
     records = instance.fetch_materializations(wanted, limit=1).records
     materialization = records[0].asset_materialization if records else None
     if materialization is None:
-        written = platform.lake.path(TRANSACTIONS, day).stat().st_mtime
+        try:
+            written = platform.lake.path(TRANSACTIONS, day).stat().st_mtime
+        except FileNotFoundError:
+            return None
         return _Reading(datetime.fromtimestamp(written, UTC), None)
     rows, read_at = materialization.metadata.get(READ), materialization.metadata.get(READ_AT)
     seconds = read_at.value if isinstance(read_at, dg.TimestampMetadataValue) else records[0].timestamp

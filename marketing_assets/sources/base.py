@@ -58,8 +58,8 @@ class Source(Protocol):
     ) -> "list[DayCount] | None":
         """The days from `first` to `last` with rows that were changed at `since` or later, ascending.
 
-        Rows are placed on business days in `zone` as ingestion does. None where the source has no
-        update time.
+        Rows are placed on business days in `zone` as ingestion does; those whose update time has not come
+        yet, by `now`, are counted apart. None where the source has no update time.
 
         Raises:
             SourceError: as `load`; or the source takes too long.
@@ -77,11 +77,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class DayCount:
-    """Rows of the source on one business day, and when the newest of them was changed."""
+    """Rows of the source on one business day, and when the newest of them was changed.
+
+    `future` are rows beside them whose update time has not come yet.
+    """
 
     day: date
     rows: int
     changed_at: datetime | None
+    future: int = 0
 
 
 class ColumnNames(BaseModel):

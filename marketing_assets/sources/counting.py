@@ -20,13 +20,12 @@ def count_changed(
     engine: Engine, source: Source, first: date, last: date, zone: ZoneInfo, since: datetime
 ) -> list[DayCount] | None:
     """See `Source.changed_days`; None where the loaded rows turn out to have no update time."""
-    changed = exp.column("updated_at") >= exp.Parameter(this=exp.Var(this="since"))
-    return _counted(engine, source, days_between(first, last), zone, {"since": since}, changed)
+    return _counted(engine, source, days_between(first, last), zone, since)
 
 
 def count_rows(engine: Engine, source: Source, first: date, last: date, zone: ZoneInfo) -> list[DayCount]:
     """See `Source.counted_days`."""
-    return _counted(engine, source, days_between(first, last), zone, {}, None) or []
+    return _counted(engine, source, days_between(first, last), zone, None) or []
 
 
 def _counted(
@@ -34,26 +33,32 @@ def _counted(
     source: Source,
     days: Sequence[date],
     zone: ZoneInfo,
-    parameters: dict[str, Value],
-    condition: exp.Expr | None,
+    since: datetime | None,
 ) -> list[DayCount] | None:
     try:
         source.load(engine, "source_rows", start_of(days[0], zone), end_of(days[-1], zone))
-        if condition is not None and not source.has_update_time:
+        if since is not None and not source.has_update_time:
             return None
         engine.register_rows(
             "ingest_days", DAY_EDGES, [edge for day in days for edge in day_edges(day, zone)]
         )
+        parameters: dict[str, Value] = {} if since is None else {"since": since, "now": source.now()}
+        come = "true" if since is None else "updated_at <= $now"
         rows = cast(exp.Query, parse_one(sql("ingest_rows"), dialect="duckdb")).subquery("read_rows")
         counted = (
-            exp.select("day", "count(*) as row_count", "max(updated_at) as changed_at")
+            exp.select(
+                "day",
+                f"count(*) filter (where {come}) as row_count",
+                f"max(updated_at) filter (where {come}) as changed_at",
+                f"count(*) filter (where not ({come})) as future",
+            )
             .from_(rows)
             .where("day is not null")
             .group_by("day")
             .order_by("day")
         )
-        if condition is not None:
-            counted = counted.where(condition)
+        if since is not None:
+            counted = counted.where("updated_at >= $since")
         with registered_offsets(engine, source.zone):
             found = engine.fetch(
                 counted,
@@ -69,7 +74,10 @@ def _counted(
         engine.drop("source_rows", "ingest_days")
     return [
         DayCount(
-            cast(date, row["day"]), cast(int, row["row_count"]), cast("datetime | None", row["changed_at"])
+            cast(date, row["day"]),
+            cast(int, row["row_count"]),
+            cast("datetime | None", row["changed_at"]),
+            cast(int, row["future"]),
         )
         for row in found
     ]

@@ -100,7 +100,8 @@ class PostgresSource:
             if columns["updated_at"] is None:
                 return None
             if _all_times(columns, kinds):
-                return self._counted(connection, columns, kinds, days_between(first, last), zone, since)
+                days = days_between(first, last)
+                return self._counted(connection, columns, kinds, days, zone, since)
         return count_changed(engine, self, first, last, zone, since)
 
     def counted_days(self, engine: Engine, first: date, last: date, zone: ZoneInfo) -> list[DayCount]:
@@ -139,20 +140,25 @@ class PostgresSource:
                 _unreadable(update), sql.Identifier(update)
             )
             placed = sql.SQL("coalesce({}, {})").format(placed, self._placed(update, kinds[update], edges))
+        come: sql.Composable = sql.SQL("true")
+        future: sql.Composable = sql.SQL("false")
         if update is not None and since is not None:
-            wanted = sql.SQL("{} and {} >= {}").format(
-                wanted,
-                sql.Identifier(update),
-                self._literal(_rounded_down(since, kinds[update]), kinds[update]),
-            )
+            name, kind = sql.Identifier(update), kinds[update]
+            since_then = self._literal(_rounded_down(since, kind), kind)
+            wanted = sql.SQL("{} and {} >= {}").format(wanted, name, since_then)
+            come, future = self._come(name, kind)
         rows = connection.execute(
             sql.SQL(
-                "select place, count(*), max(changed_at) from"
-                " (select {} as place, {} as changed_at from {} where {}) as placed"
+                "select place, count(*) filter (where come), max(changed_at) filter (where come),"
+                " count(*) filter (where future) from"
+                " (select {} as place, {} as changed_at, {} as come, {} as future from {} where {}) as placed"
                 " where place between 1 and {} group by place order by place"
-            ).format(placed, changed_at, self._relation(), wanted, sql.Literal(len(days)))
+            ).format(placed, changed_at, come, future, self._relation(), wanted, sql.Literal(len(days)))
         ).fetchall()
-        return [DayCount(days[place - 1], count, self._instant(newest)) for place, count, newest in rows]
+        return [
+            DayCount(days[place - 1], count, self._instant(newest), future)
+            for place, count, newest, future in rows
+        ]
 
     def _placed(self, column: str, kind: int, edges: list[datetime]) -> sql.Composable:
         """The number, from 1 on, of the day that the column's time lies on; null where it is unreadable."""
@@ -162,6 +168,16 @@ class PostgresSource:
         return sql.SQL(
             "case when not {} then width_bucket({}::" + typed + ", array[{}]::" + typed + "[]) end"
         ).format(_unreadable(column), name, bounds)
+
+    def _come(self, name: sql.Identifier, kind: int) -> tuple[sql.Composable, sql.Composable]:
+        """Whether an update time has passed, and whether it lies ahead; of today as a day, neither."""
+        if kind == _TIME_TYPES["timestamptz"]:
+            now: sql.Composable = sql.SQL("now()")
+        else:
+            now = sql.SQL("now() at time zone {}").format(sql.Literal(self.zone.key))
+        length = sql.Literal("1 day" if kind == _TIME_TYPES["date"] else "0")
+        passed = sql.SQL("{} <= {} - interval {}").format(name, now, length)
+        return passed, sql.SQL("{} > {}").format(name, now)
 
     def _literal(self, instant: datetime, kind: int) -> sql.Literal:
         """An instant as the column has it: a time without an offset is by the clock of the source's zone."""

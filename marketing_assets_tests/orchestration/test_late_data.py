@@ -1,9 +1,6 @@
 """Sensor `late_data` on a decided world: what counts as late, and what then happens."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,6 +12,10 @@ from marketing_assets.orchestration.jobs import NIGHTLY
 from marketing_assets.orchestration.partitions import days_to_also_ingest
 from marketing_assets.sources.files import FilesSource
 from marketing_assets.storage import clock
+from marketing_assets.storage.datasets import TRANSACTIONS, Dataset
+from marketing_assets.storage.lake import Lake
+from marketing_assets_tests.orchestration import sensors
+from marketing_assets_tests.orchestration.sensors import Tick, at, launch, on, recorded
 from marketing_assets_tests.world import DAY, World, population, purchases
 
 NEXT = DAY + timedelta(days=1)
@@ -22,50 +23,11 @@ EARLIER = DAY - timedelta(days=3)
 
 
 def night_of(day: date) -> datetime:
-    return datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=2)
-
-
-@contextmanager
-def at(world: World, instant: datetime) -> Iterator[None]:
-    with clock.simulated(world.database, "test") as simulated:
-        simulated.set(instant)
-        yield
-
-
-@dataclass
-class Tick:
-    """What the sensor asked for or said, and its cursor afterwards."""
-
-    asked: dg.RunRequest | None
-    said: str | None
-    cursor: str | None
+    return on(day + timedelta(days=1), 2)
 
 
 def tick(world: World, cursor: str | None = None) -> Tick:
-    definitions = build_definitions(world.settings)
-    context = dg.build_sensor_context(
-        instance=world.instance, cursor=cursor, repository_def=definitions.get_repository_def()
-    )
-    ticked = definitions.resolve_sensor_def("late_data").evaluate_tick(context)
-    requests = ticked.run_requests or []
-    assert len(requests) <= 1
-    return Tick(requests[0] if requests else None, ticked.skip_message, ticked.cursor)
-
-
-def launch(world: World, asked: dg.RunRequest | None) -> dg.ExecuteInProcessResult:
-    """Run what was asked for, as the daemon would: same job, partition and tags."""
-    assert asked is not None
-    job = build_definitions(world.settings).resolve_job_def(str(asked.job_name))
-    return job.execute_in_process(
-        instance=world.instance,
-        partition_key=asked.partition_key,
-        tags={**asked.tags, "dagster/run_key": str(asked.run_key)},
-        raise_on_error=False,
-    )
-
-
-def statuses(world: World) -> list[tuple[date, str, str | None]]:
-    return world.rows("select day, status, reason from marketing.published_nights order by day")
+    return sensors.tick(world, "late_data", cursor)
 
 
 @pytest.fixture
@@ -106,12 +68,12 @@ def test_a_late_row_brings_the_newest_night_up_to_date_and_marks_older_ones(coun
             "group by 1, 2 order by 1"
         )
         assert targets == [("late", NEXT + timedelta(days=1)), ("late2", NEXT + timedelta(days=1))]
-        assert statuses(world) == [
+        assert recorded(world) == [
             (DAY, "stale", f"transactions of {EARLIER} changed later"),
             (NEXT, "published", None),
         ]
         assert tick(world).said is not None
-        assert statuses(world)[1] == (NEXT, "published", None)
+        assert recorded(world)[1] == (NEXT, "published", None)
 
 
 def test_after_its_target_day_the_newest_night_is_measured_again_and_not_decided_again(
@@ -126,7 +88,7 @@ def test_after_its_target_day_the_newest_night_is_measured_again_and_not_decided
     assert world.files()[f"user_features/day={NEXT}/part-0.parquet"] != features
     after = world.tables()
     assert {name for name in after if after[name] != before[name]} == {"published_nights"}
-    assert [status for _, status, _ in statuses(world)] == ["stale", "published"]
+    assert [status for _, status, _ in recorded(world)] == ["stale", "published"]
 
 
 def test_rows_that_change_nothing_leave_every_night_as_it_is(counted_world: World) -> None:
@@ -156,7 +118,7 @@ def test_the_same_rows_are_ingested_again_once_only(counted_world: World) -> Non
     assert third.said.startswith(
         f"{DAY}: 165 rows instead of 75. run {failed.run_id[:8]} (nightly_marketing, FAIL"
     )
-    assert [status for _, status, _ in statuses(world)] == ["published", "published"]
+    assert [status for _, status, _ in recorded(world)] == ["published", "published"]
 
 
 def test_while_a_run_is_under_way_nothing_is_looked_for(
@@ -177,6 +139,27 @@ def test_while_a_run_is_under_way_nothing_is_looked_for(
 def test_days_whose_ingestion_dagster_does_not_know_are_not_compared(decided_world: World) -> None:
     decided_world.write(population()[:10])
     assert tick(decided_world).asked is None
+
+
+def test_a_day_that_the_clean_up_removes_meanwhile_is_not_late(
+    decided_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    days = Lake.days
+
+    def removed_at_once(lake: Lake, dataset: Dataset) -> list[date]:
+        found = days(lake, dataset)
+        lake.path(dataset, found[-1]).unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Lake, "days", removed_at_once)
+    found = tick(world)
+    assert found.asked is None
+    assert found.said == (
+        f"No row is late: {DAY - timedelta(days=6)} to {DAY} have as many rows in the source as when they "
+        "were read."
+    )
+    assert not Lake(world.settings.lake).path(TRANSACTIONS, DAY).exists()
 
 
 UPDATED = "transaction_id,user_id,occurred_at,amount,location,category,updated_at"
@@ -233,7 +216,7 @@ class TestByUpdateTime:
             assert found.asked is not None
             assert days_to_also_ingest(found.asked.tags) == [old]
             assert launch(world, found.asked).success
-            assert statuses(world) == [
+            assert recorded(world) == [
                 (DAY, "stale", f"transactions of {old} changed later"),
                 (NEXT, "published", None),
             ]
@@ -241,6 +224,24 @@ class TestByUpdateTime:
             again = tick(world, found.cursor)
             assert again.asked is None
             assert again.cursor == (changed + timedelta(hours=1, minutes=5)).isoformat()
+
+    def test_a_row_of_the_future_is_named_and_not_late_until_its_time_comes(self, stamped: World) -> None:
+        world, coming = stamped, night_of(NEXT) + timedelta(days=9)
+        original = updated(population(), night_of(DAY) - timedelta(hours=3))
+        self.put(world, [*original, *updated(purchases("late", [EARLIER]), coming)])
+        with at(world, night_of(NEXT) + timedelta(hours=1)):
+            found = tick(world)
+        assert found.asked is None
+        assert found.said is not None
+        assert found.said.endswith(". Ignored: rows of 1 days whose update time lies in the future.")
+        assert found.cursor == (night_of(NEXT) + timedelta(minutes=55)).isoformat()
+        with at(world, coming - timedelta(hours=1)):
+            before = tick(world, found.cursor)
+            assert before.asked is None
+        with at(world, coming + timedelta(minutes=10)):
+            after = tick(world, before.cursor)
+        assert after.asked is not None
+        assert days_to_also_ingest(after.asked.tags) == [EARLIER]
 
     def test_what_a_failed_run_left_is_found_again(self, stamped: World) -> None:
         world = stamped

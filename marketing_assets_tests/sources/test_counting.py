@@ -1,5 +1,7 @@
 """Counting a source's rows by business day: as ingestion reads them, in the engine and in PostgreSQL."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -59,12 +61,18 @@ def memory(rows: list[tuple[str, str | None, str | None]]) -> MemorySource:
     return MemorySource(given, has_update_time=True)
 
 
-def database(url: str, scratch: Path, kind: str, zone: str = "UTC") -> PostgresSource:
+def database(
+    url: str,
+    scratch: Path,
+    kind: str,
+    zone: str = "UTC",
+    rows: Sequence[tuple[str, str | None, str | None]] = ROWS,
+) -> PostgresSource:
     """The rows in a table whose times are of this kind, without an offset by the clock of the zone."""
     _run(url, f"create table transactions (transaction_id text, user_id text, occurred_at {kind}, amount int,"
          f" updated_at {kind})")  # fmt: skip
     with psycopg.connect(url, autocommit=True) as connection:
-        for name, occurred, updated in ROWS:
+        for name, occurred, updated in rows:
             times = [at(text) if text else None for text in (occurred, updated)]
             if kind != "timestamptz":
                 times = [time and time.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for time in times]
@@ -143,6 +151,35 @@ def test_a_change_known_by_its_day_only_may_be_as_late_as_the_end_of_it(
     source = PostgresSource(fresh_database, ColumnMapping(), lake.scratch)
     changed = source.changed_days(engine, MONDAY, MONDAY, ZoneInfo("UTC"), at("2026-03-04T10:00"))
     assert changed == [DayCount(MONDAY, 1, at("2026-03-04T23:59:59.999999"))]
+
+
+def test_a_day_that_is_not_over_has_not_changed_yet_by_its_day_only(
+    engine: DuckDBEngine, lake: Lake, fresh_database: str
+) -> None:
+    _run(
+        fresh_database,
+        "create table transactions (transaction_id int, user_id text, occurred_at date, amount int,"
+        " updated_at date)",
+        "insert into transactions select days, 'ann', '2026-03-02', 1,"
+        " (now() at time zone 'UTC')::date + days from generate_series(-1, 1) days",
+    )
+    source = PostgresSource(fresh_database, ColumnMapping(), lake.scratch)
+    [found] = source.changed_days(engine, MONDAY, MONDAY, ZoneInfo("UTC"), at("2026-03-04T10:00")) or []
+    assert (found.rows, found.future) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["memory", "timestamptz", "timestamp", "text"])
+def test_rows_whose_update_time_lies_in_the_future_are_counted_apart(
+    engine: DuckDBEngine, lake: Lake, fresh_database: str, kind: str
+) -> None:
+    rows = [*ROWS, *((name, "2026-03-02 11:00:00", "2999-01-01 00:00:00") for name in ("6", "7"))]
+    source: Source = memory(rows)
+    if kind != "memory":
+        source = database(fresh_database, lake.scratch, kind, rows=rows)
+    changed = source.changed_days(engine, MONDAY, WEDNESDAY, PARIS, at("2026-03-03T12:00"))
+    assert changed == [replace(CHANGED[0], future=2), CHANGED[1]]
+    counted = source.counted_days(engine, MONDAY, WEDNESDAY, PARIS)
+    assert [(each.rows, each.future) for each in counted] == [(5, 0), (2, 0)]
 
 
 def test_a_count_that_takes_too_long_says_which_index_is_wanted(
