@@ -72,6 +72,10 @@ class WriterLockError(MarketingError):
     """Another writer holds the lock, or this one lost it."""
 
 
+class UnavailableError(MarketingError):
+    """What a run works with could not be had when it began, and may be there in a quarter of an hour."""
+
+
 class NightError(MarketingError):
     """A night cannot be decided: its day is not over, or it was decided in another order."""
 

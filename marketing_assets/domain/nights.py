@@ -12,7 +12,13 @@ from marketing_assets.errors import NightError
 PATIENCE = timedelta(minutes=15)
 """How long after its time a night may begin before it counts as missed."""
 
-_LONGEST_STRETCH = 31
+MOST_TRIES = 4
+"""How often the same run is tried before it is left to a person."""
+
+LONGEST_STRETCH = 31
+"""How many days are measured as one run at most."""
+
+_AGAIN_AFTER = timedelta(minutes=15)
 
 Standing = Literal["decide", "stays", "missed"]
 
@@ -51,6 +57,17 @@ def standing(
 def due_at(day: date, at: time, zone: ZoneInfo) -> datetime:
     """When the night of `day` is due, in UTC: at this time of the day after."""
     return datetime.combine(day + ONE_DAY, at, zone).astimezone(UTC)
+
+
+def again_at(tries: int, ended: datetime, *, transient: bool) -> datetime | None:
+    """When a run that failed is tried again by itself; None where it is left to a person.
+
+    Args:
+        tries: how often it was tried.
+        ended: when the last try did.
+        transient: whether the cause of its failure can pass by itself.
+    """
+    return ended + _AGAIN_AFTER if transient and tries < MOST_TRIES else None
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,6 @@ def repair(
     missed = due and yesterday > max(decided) and yesterday not in nights
     return Repair(
         decide=yesterday if missed else None,
-        measure=tuple(stretches(unmeasured, _LONGEST_STRETCH)),
+        measure=tuple(stretches(unmeasured, LONGEST_STRETCH)),
         record=tuple(day for day in too_late if day not in nights),
     )

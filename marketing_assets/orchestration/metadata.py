@@ -15,6 +15,7 @@ from dagster._core.definitions.metadata import RawMetadataValue
 
 from marketing_assets.engine.base import Value
 from marketing_assets.errors import DatabaseError, MarketingError
+from marketing_assets.orchestration.failures import TRANSIENT, can_pass
 from marketing_assets.storage.datasets import Dataset
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def named_failures() -> Iterator[None]:
             remedy="see that the database is up, then run the day again; nothing is half done",
             transient=is_transient(error),
         )
-        raise _failure(lost) from error
+        lost.__cause__ = error
+        raise _failure(lost) from lost
 
 
 def _without_rows(error: Exception) -> str:
@@ -169,7 +171,7 @@ def _without_rows(error: Exception) -> str:
 
 
 def _failure(error: MarketingError) -> dg.Failure:
-    metadata: Metadata = {"error": error.message, "remedy": error.remedy}
+    metadata: Metadata = {"error": error.message, "remedy": error.remedy, TRANSIENT: can_pass(error)}
     return dg.Failure(description=str(error), metadata=metadata, allow_retries=error.transient)
 
 

@@ -5,23 +5,23 @@ the night that can still be decided first, then the days whose features and patt
 """
 
 from collections.abc import Sequence
-from datetime import date, time, timedelta
+from datetime import date, time
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketing_assets.domain.days import days_between, window
-from marketing_assets.domain.nights import Repair, repair
+from marketing_assets.domain.days import ONE_DAY, days_between, stretches, window
+from marketing_assets.domain.nights import LONGEST_STRETCH, Repair, repair
 from marketing_assets.orchestration.jobs import BEHAVIOUR_RANGE, NIGHTLY
-from marketing_assets.orchestration.partitions import also_ingest, first_day, range_tags
+from marketing_assets.orchestration.partitions import also_ingest, days_of_range, first_day, range_tags
 from marketing_assets.orchestration.platform import Platform
 from marketing_assets.orchestration.schedules import night_request
 from marketing_assets.orchestration.sensing import (
     PARTITION_TAG,
-    RUN_KEY_TAG,
+    NextTry,
     described,
+    next_try,
     run_under_way,
-    run_with,
     watching,
 )
 from marketing_assets.settings import Settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "missed_nights"
 _EVERY_SECONDS = 60
+_RUNS_LOOKED_AT = 100
 _BEHIND_EVERYTHING = {"dagster/priority": "-5"}
 
 
@@ -105,33 +106,73 @@ def _next_run(
     said = _said(found)
     if found.decide is not None:
         day = found.decide.isoformat()
-        tried = run_with(instance, {PARTITION_TAG: day}, NIGHTLY)
-        if tried is None:
-            return night_request(settings, found.decide, run_key=f"night/{day}", trigger=NAME)
-        said.append(
-            f"The night of {day} was run and not published: see {described(tried)}, then run it again."
-        )
-    for first, last in found.measure:
-        key = f"behaviour/{first}/{last}"
-        tried = run_with(instance, {RUN_KEY_TAG: key})
-        if tried is None:
-            return _range_request(settings, first, last, key)
-        said.append(
-            f"{first} to {last} still have no patterns: see {described(tried)}, then launch "
-            f"{BEHAVIOUR_RANGE} for these days again."
-        )
+        tried = next_try(instance, NIGHTLY, {PARTITION_TAG: day}, f"night/{day}")
+        if tried.key is not None:
+            return night_request(settings, found.decide, run_key=tried.key, trigger=NAME)
+        then = ", then run it again" if tried.given_up else ""
+        said.append(f"The night of {day} was run and not published: {tried.why}{then}.")
+    given_up: list[date] = []
+    for first, last in _pieces(instance, found.measure):
+        before = _never_ingested(settings, first)
+        lacking = [day for day in before if day in given_up]
+        tried = _next_measuring(instance, first, last)
+        if lacking:
+            why = f"their windows lack {lacking[0]}"
+        elif tried.key is not None:
+            return _range_request(settings, first, last, tried.key, before)
+        else:
+            then = f", then launch {BEHAVIOUR_RANGE} for these days again" if tried.given_up else ""
+            why = f"{tried.why}{then}"
+        said.append(f"{first} to {last} still have no patterns: {why}.")
+        if lacking or tried.given_up:
+            given_up += days_between(first, last)
     return dg.SkipReason(
         " ".join(said) or "Every night so far is decided or recorded, and every day measured."
     )
 
 
-def _range_request(settings: Settings, first: date, last: date, key: str) -> dg.RunRequest:
-    """Features and patterns of a stretch of days, and what their windows lack."""
+def _pieces(instance: dg.DagsterInstance, missing: Sequence[tuple[date, date]]) -> list[tuple[date, date]]:
+    """What is asked for as one run: a stretch of days; one by one those of a stretch that was given up.
+
+    So one bad day holds up no other, apart from those whose window holds it.
+    """
+    days = {day for first, last in missing for day in days_between(first, last)}
+    alone = days & _given_up_together(instance) if days else set()
+    singles = [(day, day) for day in alone]
+    return sorted([*singles, *stretches(days - alone, LONGEST_STRETCH)])
+
+
+def _given_up_together(instance: dg.DagsterInstance) -> set[date]:
+    """The days of stretches whose run failed and is not tried again."""
+    failed = dg.RunsFilter(
+        job_name=BEHAVIOUR_RANGE, statuses=[dg.DagsterRunStatus.FAILURE], tags={"trigger": NAME}
+    )
+    asked = {days_of_range(run.tags) for run in instance.get_runs(failed, limit=_RUNS_LOOKED_AT)}
+    return {
+        day
+        for first, last in asked
+        if first != last and _next_measuring(instance, first, last).given_up
+        for day in days_between(first, last)
+    }
+
+
+def _next_measuring(instance: dg.DagsterInstance, first: date, last: date) -> NextTry:
+    return next_try(instance, BEHAVIOUR_RANGE, range_tags(first, last), f"behaviour/{first}/{last}")
+
+
+def _never_ingested(settings: Settings, first: date) -> list[date]:
+    """The days before `first` that its window holds and that have no transactions."""
     from marketing_assets.storage.datasets import TRANSACTIONS
     from marketing_assets.storage.lake import Lake
 
     earliest = window(first, settings.window_days, first_day(settings))[0]
-    before = days_between(earliest, first - timedelta(days=1))
+    return Lake(settings.lake).missing(TRANSACTIONS, days_between(earliest, first - ONE_DAY))
+
+
+def _range_request(
+    settings: Settings, first: date, last: date, key: str, before: Sequence[date]
+) -> dg.RunRequest:
+    """Features and patterns of a stretch of days, and the days `before` that their windows lack."""
     return dg.RunRequest(
         run_key=key,
         job_name=BEHAVIOUR_RANGE,
@@ -140,7 +181,7 @@ def _range_request(settings: Settings, first: date, last: date, key: str) -> dg.
             "source": settings.source,
             **_BEHIND_EVERYTHING,
             **range_tags(first, last),
-            **also_ingest(Lake(settings.lake).missing(TRANSACTIONS, before)),
+            **also_ingest(before),
         },
     )
 

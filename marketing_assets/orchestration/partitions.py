@@ -60,3 +60,8 @@ def days_to_also_ingest(tags: Mapping[str, str]) -> list[date]:
 def range_tags(first: date, last: date) -> dict[str, str]:
     """The tags of one run over the partitions from `first` to `last`."""
     return {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
+
+
+def days_of_range(tags: Mapping[str, str]) -> tuple[date, date]:
+    """The first and the last day that `range_tags` wrote."""
+    return date.fromisoformat(tags[RANGE_START]), date.fromisoformat(tags[RANGE_END])

@@ -6,6 +6,7 @@ no two runs ever write at a time, however they were started.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.domain.days import day_of, window
-from marketing_assets.errors import MarketingError
+from marketing_assets.errors import MarketingError, UnavailableError
+from marketing_assets.orchestration.failures import can_pass
 from marketing_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -198,13 +200,25 @@ def platform_resource(settings: Settings) -> dg.ResourceDefinition:
         made.rebuild = run is not None and run.tags.get(REBUILD_TAG) == "true"
         log = context.log
         try:
-            _open(made, log.info if log is not None else lambda _: None)
+            with _unavailable_named():
+                _open(made, log.info if log is not None else lambda _: None)
             with seen(made.urls.product, made.holder):
                 yield made
         finally:
             made.close()
 
     return platform
+
+
+@contextmanager
+def _unavailable_named() -> Iterator[None]:
+    """What can pass by itself is known by its class: of an error before the first step no more is kept."""
+    try:
+        yield
+    except MarketingError as error:
+        if not can_pass(error):
+            raise
+        raise UnavailableError(error.message, remedy=error.remedy, transient=True) from None
 
 
 def _open(platform: Platform, log: Callable[[str], None]) -> None:

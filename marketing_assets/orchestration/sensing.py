@@ -5,10 +5,13 @@ A sensor reads and asks for runs; it never waits for the lock. No sensor lives h
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from marketing_assets.domain.nights import MOST_TRIES, again_at
+from marketing_assets.orchestration.failures import failure_of_run
 from marketing_assets.orchestration.jobs import BEHAVIOUR_RANGE, CLEANUP, INGEST_RANGE, NIGHTLY
 from marketing_assets.orchestration.platform import Platform, holder_of
 from marketing_assets.settings import Settings
@@ -26,6 +29,9 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_STARTED_ONCE = [each for each in dg.DagsterRunStatus if each is not dg.DagsterRunStatus.NOT_STARTED]
+"""A run that never started did nothing: asked for again under the same key, it is launched."""
+
 _SURELY_BEGUN = timedelta(minutes=5)
 
 
@@ -61,12 +67,48 @@ def run_under_way(instance: dg.DagsterInstance, platform: Platform) -> dg.Dagste
     return None
 
 
-def run_with(
-    instance: dg.DagsterInstance, tags: dict[str, str], job: str | None = None
-) -> dg.DagsterRun | None:
-    """The newest run that has all these tags (and is of this job); None where there is none."""
-    runs = instance.get_runs(dg.RunsFilter(tags=dict(tags), job_name=job), limit=1)
+def run_with(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun | None:
+    """The newest run that was started with all these tags; None where there is none."""
+    runs = instance.get_runs(dg.RunsFilter(tags=dict(tags), statuses=_STARTED_ONCE), limit=1)
     return runs[0] if runs else None
+
+
+@dataclass(frozen=True)
+class NextTry:
+    """Whether a run that is still wanted is asked for: under which key, or None and in words why not.
+
+    `given_up`: no more by itself, since what failed does not pass by itself or was tried often enough.
+    """
+
+    key: str | None
+    why: str = ""
+    given_up: bool = False
+
+
+def next_try(instance: dg.DagsterInstance, job: str, tags: dict[str, str], key: str) -> NextTry:
+    """Of a run of this job with these tags, whoever started it: for the first time under `key`, then spaced.
+
+    A run that somebody ended is never asked for again.
+    """
+    wanted = dg.RunsFilter(job_name=job, tags=dict(tags), statuses=_STARTED_ONCE)
+    records = instance.get_run_records(wanted, limit=MOST_TRIES)
+    if not records:
+        return NextTry(key)
+    run = records[0].dagster_run
+    if run.is_complete_and_waiting_to_retry:
+        return NextTry(None, f"{described(run)} is started again by Dagster")
+    ended = records[0].end_time or records[0].update_timestamp.timestamp()
+    failed = run.status is dg.DagsterRunStatus.FAILURE
+    again = again_at(
+        len(records),
+        datetime.fromtimestamp(ended, UTC),
+        transient=failed and failure_of_run(instance, run.run_id).transient,
+    )
+    if again is None:
+        return NextTry(None, f"see {described(run)}", given_up=True)
+    if datetime.now(UTC) < again:
+        return NextTry(None, f"{described(run)} is tried again from {again:%H:%M} UTC on")
+    return NextTry(f"{key}/{len(records) + 1}")
 
 
 def described(run: dg.DagsterRun) -> str:

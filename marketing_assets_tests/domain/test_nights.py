@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketing_assets.domain.days import ONE_DAY, day_of, days_between, end_of, start_of
-from marketing_assets.domain.nights import Repair, due_at, repair, standing
+from marketing_assets.domain.nights import MOST_TRIES, Repair, again_at, due_at, repair, standing
 from marketing_assets.errors import NightError
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -121,6 +121,17 @@ def november(*days: int) -> list[date]:
 )
 def test_repair(now: str, recorded: dict[date, bool], measured: list[date], expected: Repair) -> None:
     assert repair(at(now), UTC_ZONE, AT_TWO, recorded, measured, keep_days=5) == expected
+
+
+@pytest.mark.parametrize(
+    ("tries", "transient", "expected"),
+    [(1, True, "02:25"), (3, True, "02:25"), (MOST_TRIES, True, None), (1, False, None)],
+)
+def test_a_run_that_failed_is_tried_again_a_few_times_and_spaced(
+    tries: int, transient: bool, expected: str | None
+) -> None:
+    found = again_at(tries, at("2026-11-22T02:10"), transient=transient)
+    assert found == (None if expected is None else at(f"2026-11-22T{expected}"))
 
 
 ZONES = ("UTC", "America/New_York", "Australia/Lord_Howe", "Pacific/Auckland", "America/Havana")

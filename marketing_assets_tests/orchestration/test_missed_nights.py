@@ -1,18 +1,23 @@
 """Sensor `missed_nights` on a decided world: what it asks for after the system was down."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 import psycopg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from marketing_assets.domain import nights
+from marketing_assets.errors import LakeError, SourceError
 from marketing_assets.orchestration import sensing
+from marketing_assets.orchestration.assets import transactions, user_features
 from marketing_assets.orchestration.build import build_definitions
-from marketing_assets.orchestration.partitions import days_to_also_ingest
-from marketing_assets.storage import clock
+from marketing_assets.orchestration.partitions import days_of_range, days_to_also_ingest
+from marketing_assets.orchestration.platform import Platform
+from marketing_assets.sources.files import FilesSource
+from marketing_assets_tests.orchestration import sensors
+from marketing_assets_tests.orchestration.sensors import at, on, recorded
 from marketing_assets_tests.world import DAY, FIRST, World, population
 
 NEXT = DAY + timedelta(days=1)
@@ -23,45 +28,19 @@ def day(number: int) -> date:
     return DAY + timedelta(days=number)
 
 
-@contextmanager
-def at(world: World, instant: datetime) -> Iterator[None]:
-    with clock.simulated(world.database, "test") as simulated:
-        simulated.set(instant)
-        yield
-
-
 def morning(of: date, hour: int = 9) -> datetime:
-    return datetime.combine(of, datetime.min.time(), UTC) + timedelta(hours=hour)
+    return on(of, hour)
 
 
-def tick(world: World, cursor: str | None = None) -> dg.RunRequest | str:
+def tick(world: World) -> dg.RunRequest | str:
     """What the sensor asks for now, or why it asks for nothing."""
-    definitions = build_definitions(world.settings)
-    context = dg.build_sensor_context(
-        instance=world.instance, cursor=cursor, repository_def=definitions.get_repository_def()
-    )
-    ticked = definitions.resolve_sensor_def("missed_nights").evaluate_tick(context)
-    if ticked.run_requests:
-        [request] = ticked.run_requests
-        return request
-    assert ticked.skip_message
-    return ticked.skip_message
+    ticked = sensors.tick(world, "missed_nights")
+    return ticked.asked or str(ticked.said)
 
 
 def launch(world: World, asked: dg.RunRequest | str) -> dg.ExecuteInProcessResult:
-    """Run what was asked for, as the daemon would: same job, partition and tags."""
     assert isinstance(asked, dg.RunRequest)
-    job = build_definitions(world.settings).resolve_job_def(str(asked.job_name))
-    return job.execute_in_process(
-        instance=world.instance,
-        partition_key=asked.partition_key,
-        tags={**asked.tags, "dagster/run_key": str(asked.run_key)},
-        raise_on_error=False,
-    )
-
-
-def recorded(world: World) -> list[tuple[date, str, str | None]]:
-    return world.rows("select day, status, reason from marketing.published_nights order by day")
+    return sensors.launch(world, asked)
 
 
 def test_a_new_installation_has_missed_nothing(world: World) -> None:
@@ -174,7 +153,7 @@ def test_a_range_that_failed_is_named_and_does_not_hold_up_the_next(decided_worl
             world.instance,
             job_name="behaviour_range",
             status=dg.DagsterRunStatus.FAILURE,
-            tags={"dagster/run_key": gap.run_key},
+            tags=dict(gap.tags),
         )
         other = tick(world)
         assert isinstance(other, dg.RunRequest)
@@ -228,3 +207,188 @@ def test_a_run_that_was_killed_unnoticed_holds_up_nothing(
             application_name=f"marketing_assets run {run.run_id[:8]}",
         ):
             assert isinstance(tick(decided_world), str)
+
+
+ALL_MEASURED = "Every night so far is decided or recorded, and every day measured."
+
+
+@pytest.fixture
+def source_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The source does not answer until the patch is undone; no step waits before it tries again."""
+    monkeypatch.setattr(transactions, "RETRIES", dg.RetryPolicy(max_retries=0))
+
+    def away(*_: object) -> None:
+        raise SourceError("the source is away", remedy="start it", transient=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FilesSource, "load", away)
+        yield patch
+
+
+def later(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
+    """Let a quarter of an hour be so much shorter."""
+    monkeypatch.setattr(nights, "_AGAIN_AFTER", timedelta(minutes=15 - minutes))
+
+
+def run_of(world: World, asked: dg.RunRequest | str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    assert isinstance(asked, dg.RunRequest)
+    partition = {} if asked.partition_key is None else {"dagster/partition": asked.partition_key}
+    run: dg.DagsterRun = create_run_for_test(
+        world.instance,
+        job_name=str(asked.job_name),
+        status=status,
+        tags={**asked.tags, **partition, "dagster/run_key": str(asked.run_key)},
+    )
+    return run
+
+
+def test_a_night_that_failed_while_the_source_was_away_is_tried_again_after_a_quarter_of_an_hour(
+    decided_world: World, source_away: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    with at(world, morning(day(2))):
+        failed = launch(world, tick(world))
+        assert not failed.success
+        said = tick(world)
+        assert isinstance(said, str)
+        assert said.startswith(
+            f"The night of {NEXT} was run and not published: run {failed.run_id[:8]} "
+            "(nightly_marketing, FAILURE) is tried again from "
+        )
+        later(monkeypatch, 15)
+        again = tick(world)
+        assert isinstance(again, dg.RunRequest)
+        assert (again.run_key, again.partition_key) == (f"night/{NEXT}/2", str(NEXT))
+        source_away.undo()
+        assert launch(world, again).success
+        assert tick(world) == ALL_MEASURED
+    assert recorded(world) == [(DAY, "published", None), (NEXT, "published", None)]
+
+
+def test_after_the_fourth_try_it_is_left_to_a_person(
+    decided_world: World, source_away: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    later(monkeypatch, 15)
+    keys = []
+    with at(world, morning(day(2))):
+        while isinstance(asked := tick(world), dg.RunRequest):
+            keys.append(asked.run_key)
+            run_id = launch(world, asked).run_id
+    assert keys == [f"night/{NEXT}", *(f"night/{NEXT}/{number}" for number in (2, 3, 4))]
+    assert asked == (
+        f"The night of {NEXT} was run and not published: see run {run_id[:8]} "
+        "(nightly_marketing, FAILURE), then run it again."
+    )
+
+
+def test_bad_data_is_not_tried_again_however_long_ago(
+    decided_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    later(monkeypatch, 15)
+    world.write([*population(), *bad_rows(NEXT)])
+    with at(world, morning(day(2))):
+        assert not launch(world, tick(world)).success
+        said = tick(world)
+    assert isinstance(said, str)
+    assert said.endswith("(nightly_marketing, FAILURE), then run it again.")
+
+
+def test_a_run_whose_process_was_killed_is_tried_again_and_one_that_somebody_ended_is_not(
+    decided_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    later(monkeypatch, 15)
+    with at(world, morning(day(2))):
+        killed = run_of(world, tick(world), dg.DagsterRunStatus.STARTED)
+        world.instance.report_run_failed(killed, "its process is gone")
+        again = tick(world)
+        assert isinstance(again, dg.RunRequest)
+        assert again.run_key == f"night/{NEXT}/2"
+        ended = run_of(world, again, dg.DagsterRunStatus.CANCELED)
+        said = tick(world)
+    assert said == (
+        f"The night of {NEXT} was run and not published: see run {ended.run_id[:8]} "
+        "(nightly_marketing, CANCELED), then run it again."
+    )
+
+
+def test_a_run_that_dagster_starts_again_by_itself_is_not_asked_for(
+    decided_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    later(monkeypatch, 15)
+    with at(world, morning(day(2))):
+        killed = run_of(world, tick(world), dg.DagsterRunStatus.STARTED)
+        world.instance.add_run_tags(killed.run_id, {"dagster/will_retry": "true"})
+        world.instance.report_run_failed(killed, "its process is gone")
+        said = tick(world)
+    assert isinstance(said, str)
+    assert said.endswith("(nightly_marketing, FAILURE) is started again by Dagster.")
+
+
+def test_a_run_that_was_never_started_counts_as_none(
+    decided_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    monkeypatch.setattr(sensing, "_SURELY_BEGUN", timedelta(0))
+    with at(world, morning(day(2))):
+        first = tick(world)
+        run_of(world, first, dg.DagsterRunStatus.NOT_STARTED)
+        second = tick(world)
+    assert isinstance(first, dg.RunRequest)
+    assert isinstance(second, dg.RunRequest)
+    assert second.run_key == first.run_key == f"night/{NEXT}"
+
+
+def bad_rows(of: date) -> list[str]:
+    """More rows without a user than a day may have."""
+    return [f"bad{number},,{of}T12:00:00+00:00,5.00,Store 1,Food" for number in range(90)]
+
+
+def measured_one_after_another(world: World) -> tuple[list[tuple[str, str, bool]], str]:
+    """Each run that the sensor asks for, by its days, and whether it ended well; what it says in the end."""
+    runs = []
+    while isinstance(asked := tick(world), dg.RunRequest):
+        first, last = days_of_range(asked.tags)
+        runs.append((f"{first:%d}", f"{last:%d}", launch(world, asked).success))
+        assert len(runs) < 10
+    return runs, asked
+
+
+def test_after_a_range_that_failed_its_days_are_asked_for_one_by_one(
+    decided_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = decided_world
+    compute = user_features.compute_features
+
+    def broken(platform: Platform, of: date) -> None:
+        if of == day(2):
+            raise LakeError("this day is bad", remedy="mend it")
+        compute(platform, of)
+
+    monkeypatch.setattr(user_features, "compute_features", broken)
+    with at(world, morning(day(5), 1)):
+        runs, said = measured_one_after_another(world)
+    assert runs == [("11", "13", False), ("11", "11", True), ("12", "12", False), ("13", "13", True)]
+    assert said.startswith(f"{day(2)} to {day(2)} still have no patterns: see run ")
+    assert said.endswith("(behaviour_range, FAILURE), then launch behaviour_range for these days again.")
+    # A day that is missed later is asked for beside it, not with it.
+    with at(world, morning(day(6), 1)):
+        runs, later_said = measured_one_after_another(world)
+    assert runs == [("14", "14", True)]
+    assert later_said == said
+
+
+def test_days_whose_window_lacks_the_bad_one_wait_for_it(decided_world: World) -> None:
+    world = decided_world
+    world.write([*population(), *bad_rows(day(2))])
+    with at(world, morning(day(5), 1)):
+        runs, said = measured_one_after_another(world)
+        assert runs == [("11", "13", False), ("11", "11", True), ("12", "12", False)]
+        assert said.endswith(f" {day(3)} to {day(3)} still have no patterns: their windows lack {day(2)}.")
+        # Mended by hand, as the sensor says, the rest follows by itself.
+        world.write(population())
+        world.behaviour(day(2), day(2))
+        assert measured_one_after_another(world) == ([("13", "13", True)], ALL_MEASURED)
