@@ -20,6 +20,7 @@ LARGE_USERS = 1_000_000
 _NOISE = 1.1
 _SLOWER, _SLOWER_ROWS = "pandas_plain", 9_000_000
 _TARGETS = 2_000_000
+_DECIDE_AND_PUBLISH = ("campaigns", "campaign_targets", "published_night")
 _WAITS = "p99_ratio"
 _LIMITS = {
     "bloat": ("tables after 30 nights over their size without bloat", 1.5, "×"),
@@ -83,9 +84,21 @@ def _nights(result: NightsResult) -> Iterator[Bound]:
     if result.users >= LARGE_USERS:
         yield Bound("steady night", result.steady.seconds, 60, "s", fails=False)
         yield Bound("first night", result.first.seconds, 100, "s", fails=False)
+        yield from _decisions(result)
     largest = max(result.first.peak.largest, result.steady.peak.largest)
     name = f"memory of a process, {result.users:,} users"
     yield Bound(name, largest / GIB, 2, "GiB", fails=True)
+
+
+def _decisions(result: NightsResult) -> Iterator[Bound]:
+    """Everybody decided and logged at once, and a night on which few targets are new, up to the app."""
+    for step in result.first.steps:
+        if step.step == "campaign_targets":
+            yield Bound("every pair decided and logged", step.seconds, 8, "s", fails=False)
+            yield Bound("memory of that step", step.peak.largest / GIB, 1.5, "GiB", fails=False)
+    few = [step.seconds for step in result.steady.steps if step.step in _DECIDE_AND_PUBLISH]
+    if few:
+        yield Bound("campaigns, targets and publishing of a steady night", sum(few), 8, "s", fails=False)
 
 
 def _features(result: FeaturesResult) -> Iterator[Bound]:

@@ -56,11 +56,12 @@ select pattern, rank, {users} as users, 0 as primary_users, 1.0 as share, 1.0 as
 from (values ('frequent_shopper', 2), ('general', 7)) as held(pattern, rank)
 """
 _TARGETS = """
-select md5(campaign_id || ':' || user_id) as target_id, campaign_id, 1 as campaign_version, user_id,
+select campaign_id, 1 as campaign_version, user_id,
     case when digits[1:1] = '0' then 'control' else 'treatment' end as arm,
     '{{"spend":"' || index % 99999 || '.50","transactions":12}}' as reason,
     case when number % 2 = 1 then 'store-' || index % 997 end as location,
-    cast(null as varchar) as category, cast('{assigned_on}' as date) as assigned_on,
+    cast(null as varchar) as category, 12.5 as spend, 0.25 as expected_cost,
+    cast('{assigned_on}' as date) as assigned_on,
     cast('{assigned_on}' as timestamptz) as valid_from,
     cast('{assigned_on}' as timestamptz) + interval 21 days as valid_until
 from made_users cross join (values {campaigns}) as named(campaign_id, number)

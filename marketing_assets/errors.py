@@ -94,3 +94,23 @@ class ServeError(MarketingError):
 
 class RequestError(MarketingError):
     """A row of `requests` asks for something that nobody knows, or that makes no sense."""
+
+
+class CampaignError(MarketingError):
+    """A campaign cannot be made or changed as somebody asks; nothing was changed."""
+
+
+class UnknownCampaignError(CampaignError):
+    """There is no campaign of that id."""
+
+
+class StaleRevisionError(CampaignError):
+    """The campaign was changed since it was read; `revision` is the one that it has now."""
+
+    def __init__(self, message: str, *, remedy: str, revision: int) -> None:
+        super().__init__(message, remedy=remedy)
+        self.revision = revision
+
+
+class RefusedChangeError(CampaignError):
+    """What somebody asks of a campaign makes no sense, or comes too late."""

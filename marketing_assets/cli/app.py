@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marketing_assets.cli.console import Progress, err, out, say_error
+from marketing_assets.cli.console import Progress, err, out, parsed_day, say_error
 from marketing_assets.cli.policy import policy_app
 from marketing_assets.errors import MarketingError, SettingsError
 from marketing_assets.settings import Settings, load_settings
@@ -28,16 +28,11 @@ app.add_typer(db_app, name="db")
 app.add_typer(policy_app, name="policy")
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a day; write it as 2026-11-21") from None
-
-
 _INTERRUPTED = 130
 
-Day = Annotated[date | None, typer.Option(parser=_day, metavar="YYYY-MM-DD", help="The one night to run.")]
+Day = Annotated[
+    date | None, typer.Option(parser=parsed_day, metavar="YYYY-MM-DD", help="The one night to run.")
+]
 _FIRST = "First day of a range."
 _LAST = "Last day of the range, which is included."
 
@@ -85,9 +80,11 @@ def demo(
 def run(
     day: Day = None,
     first: Annotated[
-        date | None, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD", help=_FIRST)
+        date | None, typer.Option("--from", parser=parsed_day, metavar="YYYY-MM-DD", help=_FIRST)
     ] = None,
-    last: Annotated[date | None, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD", help=_LAST)] = None,
+    last: Annotated[
+        date | None, typer.Option("--to", parser=parsed_day, metavar="YYYY-MM-DD", help=_LAST)
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Decide the nights again, as if it were the night after each.")
     ] = False,
@@ -129,8 +126,8 @@ def run(
 
 @app.command()
 def backfill(
-    first: Annotated[date, typer.Option("--from", parser=_day, metavar="YYYY-MM-DD", help=_FIRST)],
-    last: Annotated[date, typer.Option("--to", parser=_day, metavar="YYYY-MM-DD", help=_LAST)],
+    first: Annotated[date, typer.Option("--from", parser=parsed_day, metavar="YYYY-MM-DD", help=_FIRST)],
+    last: Annotated[date, typer.Option("--to", parser=parsed_day, metavar="YYYY-MM-DD", help=_LAST)],
     again: Annotated[
         bool, typer.Option("--again", help="Also what is there already, from the source on.")
     ] = False,
@@ -206,6 +203,24 @@ def sql_command(
 
     for found in rows_of(load_settings(), statement, rows):
         print_rows(out, found, rows)
+
+
+@app.command()
+def explain(
+    user: Annotated[str, typer.Option(help="The user's id, as the source names them.")],
+    day: Annotated[date, typer.Option(parser=parsed_day, metavar="YYYY-MM-DD", help="The night to explain.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON list, for programs.")] = False,
+) -> None:
+    """Say why a user was or was not targeted in a night, from the log of decisions."""
+    from marketing_assets.cli.explain import logged, print_explanation
+    from marketing_assets.domain.explanation import explained
+
+    decisions = logged(load_settings(), user, day)
+    if as_json:
+        rows = [{**vars(each), "day": str(each.day), "explanation": explained(each)} for each in decisions]
+        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    else:
+        print_explanation(out, user, day, decisions)
 
 
 @db_app.command("upgrade")

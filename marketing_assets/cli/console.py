@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
@@ -16,10 +18,14 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Progress:
-    """Shows what is going on: a moving line on a terminal, plain lines elsewhere."""
+    """Shows what is going on: a moving line on a terminal, plain lines elsewhere.
 
-    def __init__(self, title: str) -> None:
+    On `err` where the output is for a program.
+    """
+
+    def __init__(self, title: str, console: Console = out) -> None:
         self._title = title
+        self._console = console
         self._start = time.monotonic()
         self._status: Status | None = None
 
@@ -29,7 +35,7 @@ class Progress:
         if self._status is not None:
             self._status.update(escape(f"{line} ({self.seconds:.0f} s)"))
         else:
-            out.print(escape(f"  {self.seconds:6.1f} s  {line}"), soft_wrap=True)
+            self._console.print(escape(f"  {self.seconds:6.1f} s  {line}"), soft_wrap=True)
 
     @property
     def seconds(self) -> float:
@@ -39,10 +45,10 @@ class Progress:
     @contextmanager
     def showing(self) -> Iterator[None]:
         """Keep the line moving while the block runs."""
-        if not out.is_terminal:
+        if not self._console.is_terminal:
             yield
             return
-        with out.status(escape(self._title)) as status:
+        with self._console.status(escape(self._title)) as status:
             self._status = status
             try:
                 yield
@@ -58,3 +64,11 @@ def say_error(error: MarketingError) -> None:
     """Print an error and its remedy."""
     err.print(f"[red]error:[/red] {escape(error.message)}")
     err.print(f"  [bold]what to do:[/bold] {escape(error.remedy)}")
+
+
+def parsed_day(text: str) -> date:
+    """A day as an option says it."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a day; write it as 2026-11-21") from None

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
 
-from marketing_assets.cli.console import err, out
+from marketing_assets.cli.console import Progress, err, out, parsed_day
 from marketing_assets.errors import PolicyError
 from marketing_assets.settings import Settings, load_settings
 
@@ -103,6 +104,38 @@ def diff(
         _print_json({"before": old.identity, "after": new.identity, "changes": told})
     else:
         print_changes(out, old.identity, new.identity, found)
+
+
+@policy_app.command()
+def plan(
+    file: Annotated[str, typer.Argument(metavar="FILE", help=_WHICH)],
+    day: Annotated[
+        date, typer.Option(parser=parsed_day, metavar="YYYY-MM-DD", help="The last night to plan.")
+    ],
+    days: Annotated[
+        int, typer.Option(min=1, max=366, help="How many nights, the last one that of --day.")
+    ] = 1,
+    html: Annotated[Path | None, typer.Option(help="Also write the charts to this file.")] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Run a policy over past nights beside the one in force; nothing is published."""
+    from marketing_assets.cli import plan as planning
+    from marketing_assets.domain.days import days_between
+
+    settings = load_settings()
+    policy = read_policy(file, settings).policy
+    progress = Progress("plan", err)
+    with progress.showing():
+        found = planning.planned(
+            settings, policy, days_between(day - timedelta(days=days - 1), day), progress
+        )
+    if as_json:
+        sys.stdout.write(planning.as_json(found))
+    else:
+        planning.print_plan(out, found, settings.currency)
+    if html is not None:
+        planning.write_page(found, settings.currency, html)
+        err.print(f"The charts are in [bold]{escape(str(html))}[/bold].", soft_wrap=True)
 
 
 @policy_app.command()

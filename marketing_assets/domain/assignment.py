@@ -37,15 +37,24 @@ def share_digits(share: Decimal) -> str:
     return f"{int(Fraction(share) * _BUCKETS):08x}"
 
 
+def share_bound(share: Decimal) -> str:
+    """Text that exactly the digits of those who are held out are below: empty for nobody, `g` for everybody.
+
+    Raises:
+        ValueError: the share is not in [0, 1].
+    """
+    if share in (0, 1):
+        return "g" if share == 1 else ""
+    return share_digits(share)
+
+
 def held_out(salt: str, user_id: str, share: Decimal) -> bool:
     """Whether the user is in the control group of `share`: 0 holds out nobody, 1 everybody.
 
     Raises:
         ValueError: the share is not in [0, 1].
     """
-    if share in (0, 1):
-        return share == 1
-    return bucket_digits(salt, user_id) < share_digits(share)
+    return bucket_digits(salt, user_id) < share_bound(share)
 
 
 def deviation(targets: int, control: int, share: Decimal) -> float:

@@ -78,7 +78,11 @@ def own_pattern(campaign: Campaign) -> Pattern | None:
 
     No policy has it, and it is nobody's primary: it is matched for targeting and never published.
     """
-    terms = frozen_terms(campaign.settings)
+    return pattern_of(frozen_terms(campaign.settings))
+
+
+def pattern_of(terms: CampaignTemplate) -> Pattern | None:
+    """The pattern that terms with criteria of their own describe."""
     if not isinstance(terms, ManualCampaign) or terms.criteria is None:
         return None
     return Pattern(name=terms.pattern, label=terms.name, rank=1, rule=terms.criteria)

@@ -24,7 +24,10 @@ class Engine(Protocol):
     """Runs statements over relations; small results come back as rows, large ones never do."""
 
     def register_files(self, relation: str, files: Sequence[Path], schema: Schema) -> None:
-        """Name the rows of the lake's Parquet `files`: the columns of `schema`, then `day` from the path."""
+        """Name the rows of the lake's Parquet `files`: the columns of `schema`, then `day` from the path.
+
+        A column that older files do not have is null in them.
+        """
 
     def schema_of(self, file: Path) -> Schema:
         """Columns and SQL types that one of the lake's Parquet files itself names, in lower case."""

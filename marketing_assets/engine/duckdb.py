@@ -39,17 +39,24 @@ class DuckDBEngine:
         self._foreign: set[str] = set()
 
     def register_files(self, relation: str, files: Sequence[Path], schema: Schema) -> None:
-        """See `Engine.register_files`; no file at all gives a relation without rows."""
+        """See `Engine.register_files`; no file at all gives a relation without rows.
+
+        Files are in the order of their days: columns that the oldest lacks came later.
+        """
         columns = [*schema, ("day", "date")]
         if not files:
             self.register_rows(relation, columns, [])
             return
-        scan = exp.Anonymous(
-            this="read_parquet",
-            expressions=[_paths(files), exp.EQ(this=exp.column("hive_partitioning"), expression=exp.true())],
-        )
-        query = exp.select(*(_typed(name, kind) for name, kind in columns)).from_(scan)
-        self._view(relation, query)
+        options = [exp.EQ(this=exp.column("hive_partitioning"), expression=exp.true())]
+        there = {name for name, _ in self.schema_of(files[0])}
+        if not there.issuperset(name for name, _ in schema):
+            # Columns came later than the oldest file: null there, and everywhere if no file has them.
+            options.append(exp.EQ(this=exp.column("union_by_name"), expression=exp.true()))
+            there.update(name for name, _ in self.schema_of(files[-1]))
+        there.add("day")
+        scan = exp.Anonymous(this="read_parquet", expressions=[_paths(files), *options])
+        values = (_typed(name, kind, known=name in there) for name, kind in columns)
+        self._view(relation, exp.select(*values).from_(scan))
 
     def schema_of(self, file: Path) -> Schema:
         """See `Engine.schema_of`; only the file's footer is read."""
@@ -230,8 +237,9 @@ class DuckDBEngine:
             return self._connection.execute(text, dict(parameters or {})).fetchall()
 
 
-def _typed(name: str, kind: str) -> exp.Expr:
-    return exp.alias_(exp.cast(exp.column(name), kind, dialect="duckdb"), name)
+def _typed(name: str, kind: str, *, known: bool = True) -> exp.Expr:
+    value = exp.column(name) if known else exp.null()
+    return exp.alias_(exp.cast(value, kind, dialect="duckdb"), name)
 
 
 def _paths(files: Sequence[Path]) -> exp.Array:

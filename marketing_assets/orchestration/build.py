@@ -15,6 +15,7 @@ from marketing_assets.orchestration.assets import (
 )
 from marketing_assets.orchestration.jobs import build_jobs
 from marketing_assets.orchestration.partitions import daily_partitions
+from marketing_assets.orchestration.plan_job import build_plan_job
 from marketing_assets.orchestration.platform import platform_resource
 from marketing_assets.orchestration.schedules import build_schedules
 from marketing_assets.orchestration.sensors import build_sensors
@@ -42,7 +43,7 @@ def build_definitions(
             *build_tables(published_night.NAME),
             *cleanup.build(),
         ],
-        jobs=jobs,
+        jobs=[*jobs, build_plan_job(settings)],
         schedules=build_schedules(settings, jobs),
         sensors=build_sensors(settings, jobs),
         resources={"platform": platform_resource(settings)},

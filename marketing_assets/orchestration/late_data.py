@@ -63,7 +63,8 @@ class _Look:
         """Of the days with such rows, in words; empty where there is none."""
         if not self.future:
             return ""
-        return f"Ignored: rows of {self.future} days whose update time lies in the future."
+        days = "1 day" if self.future == 1 else f"{self.future} days"
+        return f"Ignored: rows of {days} whose update time lies in the future."
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,36 @@ def untrue_reasons(patterns: Mapping[str, Pattern], exempt: str | None = None) -
         for campaign_id, pattern in patterns.items()
     ]
     query = exp.select("c.*").from_("checked as c").where(exp.not_(exp.or_(*true) if true else exp.false()))
+    return _without(query, exempt)
+
+
+def opted_out_targets(exempt: str | None = None) -> exp.Query:
+    """Targets who are in the relation `opted_out`, apart from those with a key in the relation `exempt`."""
+    query = exp.select("c.*").from_("checked as c").join("opted_out as o", on="o.user_id = c.user_id")
+    return _without(query, exempt)
+
+
+def cost_and_spend(exempt: str | None = None) -> exp.Query:
+    """Expected cost of the targets and spend of their users, each user once, as `cost` and `spend`."""
+    users = (
+        exp.select("c.user_id", "sum(c.expected_cost) as cost", "max(c.spend) as spend")
+        .from_("checked as c")
+        .group_by("c.user_id")
+    )
+    return exp.select("sum(cost) as cost", "sum(spend) as spend").from_(_without(users, exempt).subquery("u"))
+
+
+def costs_by_campaign() -> exp.Query:
+    """New targets, expected cost and spend of their users for each campaign, the dearest first."""
+    return (
+        exp.select("campaign_id", "count(*) as targets", "sum(expected_cost) as cost", "sum(spend) as spend")
+        .from_("checked")
+        .group_by("campaign_id")
+        .order_by("cost desc")
+    )
+
+
+def _without(query: exp.Select, exempt: str | None) -> exp.Select:
     if exempt is None:
         return query
     stands = exp.select("1").from_(exp.to_table(exempt).as_("e"))

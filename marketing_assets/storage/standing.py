@@ -4,82 +4,119 @@ Read from the lake, as far as it agrees with what the database says was publishe
 killed rerun left different is cut down to the published rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 from sqlglot import exp
 
-from marketing_assets.domain.assignment import share_digits
-from marketing_assets.domain.days import day_of, start_of
-from marketing_assets.engine.base import Engine, Value, sql
-from marketing_assets.policy.model import frozen_terms
+from marketing_assets.domain.campaigns import Campaign
+from marketing_assets.domain.days import day_of
+from marketing_assets.domain.targeting import EndedCampaign
+from marketing_assets.engine.base import Engine, Row, Value, sql
 from marketing_assets.storage.datasets import ARCHIVED_TARGETS, CAMPAIGN_TARGETS, TARGETING_DECISIONS, Dataset
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.repositories import nights
 
-_OPEN_CAMPAIGNS = (
-    ("campaign_id", "varchar"),
-    ("campaign_version", "integer"),
-    ("target_pattern", "varchar"),
-    ("priority", "integer"),
-    ("holdout_share", "decimal(9,8)"),
-    ("share_digits", "varchar"),
-    ("offer_at", "varchar"),
-    ("valid_from", "timestamp with time zone"),
-    ("valid_until", "timestamp with time zone"),
-)
+_RESTING = (("campaign_id", "varchar"), ("earlier_campaign", "varchar"), ("ended_on", "date"))
 
 
-def register_open_campaigns(engine: Engine, day: date, zone: ZoneInfo) -> None:
-    """Name as `open_campaigns` those of the relation `night_campaigns` that take targets."""
-    begins = start_of(day + timedelta(days=1), zone)
-    rows: list[list[Value]] = []
-    for row in engine.fetch("select * from night_campaigns where outcome in ('opened', 'kept')"):
-        template = frozen_terms(str(row["template_settings"]))
-        values: dict[str, Value] = {
-            **row,
-            "campaign_version": row["version"],
-            "share_digits": "" if template.holdout_share == 1 else share_digits(template.holdout_share),
-            "offer_at": template.offer.at,
-            "valid_from": _later(begins, row["starts_at"]),
-            "valid_until": row["ends_at"],
-        }
-        rows.append([values[name] for name, _ in _OPEN_CAMPAIGNS])
-    engine.register_rows("open_campaigns", _OPEN_CAMPAIGNS, rows)
+def night_campaigns(engine: Engine) -> list[tuple[str, Campaign]]:
+    """Outcome and campaign of each row of the relation `night_campaigns` that has one."""
+    rows = engine.fetch("select * from night_campaigns where status is not null")
+    return [(str(row["outcome"]), _campaign(row)) for row in rows]
 
 
-def _later(begins: datetime, starts_at: Value) -> datetime:
-    return max(begins, starts_at) if isinstance(starts_at, datetime) else begins
+def _campaign(row: Row) -> Campaign:
+    starts_at, ends_at, holdout_share = row["starts_at"], row["ends_at"], row["holdout_share"]
+    assert isinstance(starts_at, datetime)
+    assert isinstance(ends_at, datetime)
+    assert isinstance(holdout_share, Decimal)
+    return Campaign(
+        campaign_id=str(row["campaign_id"]),
+        template=str(row["template"]),
+        origin="policy",
+        status=str(row["status"]),
+        target_pattern=str(row["target_pattern"]),
+        priority=int(str(row["priority"])),
+        starts_at=starts_at,
+        ends_at=ends_at,
+        version=int(str(row["version"])),
+        holdout_share=holdout_share,
+        settings=str(row["template_settings"]),
+        policy_version=str(row["policy_version"]),
+        suppressed_until=None,
+    )
+
+
+def register_resting(
+    engine: Engine, resting: Mapping[str, Sequence[EndedCampaign]], zone: ZoneInfo
+) -> date | None:
+    """Name as `resting_campaigns` the earlier campaigns of each open one whose targets rest.
+
+    Returns:
+        The first night that may have drawn targets of them; None where there are none.
+    """
+    ended = [(name, each) for name, earlier in resting.items() for each in earlier]
+    rows: list[list[Value]] = [[name, each.campaign_id, day_of(each.ends_at, zone)] for name, each in ended]
+    engine.register_rows("resting_campaigns", _RESTING, rows)
+    starts = [day_of(each.starts_at, zone) for _, each in ended]
+    return min(starts) - timedelta(days=1) if starts else None
 
 
 def register_standing(
-    connection: Connection, engine: Engine, lake: Lake, day: date, zone: ZoneInfo, *, rebuild: bool = False
+    connection: Connection,
+    engine: Engine,
+    lake: Lake,
+    day: date,
+    open_campaigns: Sequence[Campaign],
+    zone: ZoneInfo,
+    *,
+    since: date | None = None,
+    rebuild: bool = False,
 ) -> None:
     """Name what stands: `kept_*` of the night itself (a rerun), `earlier_*` of the nights before.
 
-    Of a night that is decided again (`rebuild`) nothing is kept.
-    `standing_targets` are the pairs of both that belong to a campaign that takes targets.
+    Of a night that is decided again (`rebuild`) nothing is kept. Earlier targets are those of the nights that
+    may have drawn targets of `open_campaigns`, or all from `since` on. `standing_targets` are the pairs of
+    both that belong to `open_campaigns`.
     """
-    oldest = engine.fetch("select min(starts_at) as starts_at from night_campaigns")[0]["starts_at"]
-    first = min(day, day_of(oldest, zone) - timedelta(days=1)) if isinstance(oldest, datetime) else day
-    decided = nights.decided_targets(connection, first)
+    starts = [day_of(campaign.starts_at, zone) - timedelta(days=1) for campaign in open_campaigns]
+    first = min([*starts, day])
+    decided = nights.decided_targets(connection, min(first, since or first))
     earlier = {night: targets for night, targets in decided.items() if night < day}
+    logged = [night for night in earlier if night >= first]
     kept = {night: targets for night, targets in decided.items() if night == day and not rebuild}
-    _register_published(connection, engine, lake, "earlier", earlier)
-    _register_published(connection, engine, lake, "kept", kept)
+    register_published(connection, engine, lake, "earlier", earlier, logged)
+    register_published(connection, engine, lake, "kept", kept, list(kept))
+    register_slots(engine, open_campaigns)
+
+
+def register_slots(engine: Engine, open_campaigns: Sequence[Campaign]) -> None:
+    """Name as `standing_targets` what of `earlier_targets` and `kept_targets` is of open campaigns."""
+    ids: list[list[Value]] = [[each.campaign_id] for each in open_campaigns]
+    engine.register_rows("slot_campaigns", [("campaign_id", "varchar")], ids)
     engine.create("standing_targets", sql("standing_targets"))
 
 
-def _register_published(
-    connection: Connection, engine: Engine, lake: Lake, name: str, published: Mapping[date, int]
+def register_published(
+    connection: Connection,
+    engine: Engine,
+    lake: Lake,
+    name: str,
+    published: Mapping[date, int],
+    logged: Sequence[date],
 ) -> None:
-    """Name `<name>_targets` and `<name>_decisions`, cut down to what was published where they differ."""
+    """Name `<name>_targets` and, of the nights `logged`, `<name>_decisions`.
+
+    Both are cut down to what was published where a partition differs from it.
+    """
     targets, decisions = f"{name}_targets", f"{name}_decisions"
     lake.register(engine, targets, CAMPAIGN_TARGETS, list(published))
-    lake.register(engine, decisions, TARGETING_DECISIONS, list(published))
+    lake.register(engine, decisions, TARGETING_DECISIONS, logged)
     count = exp.select("day", "count(*) as rows").from_(targets).group_by("day")
     found = {row["day"]: row["rows"] for row in engine.fetch(count)}
     if any(found.get(day, 0) != rows for day, rows in published.items()):
@@ -89,8 +126,11 @@ def _register_published(
         archived = [day for day in lake.days(ARCHIVED_TARGETS) if day >= min(published)]
         lake.register(engine, "archived_keys", ARCHIVED_TARGETS, archived)
         engine.create("published_keys", _published_keys(min(published), max(published)))
-        for relation, dataset in ((targets, CAMPAIGN_TARGETS), (decisions, TARGETING_DECISIONS)):
-            lake.register(engine, "as_written", dataset, list(published))
+        for relation, dataset, days in (
+            (targets, CAMPAIGN_TARGETS, list(published)),
+            (decisions, TARGETING_DECISIONS, logged),
+        ):
+            lake.register(engine, "as_written", dataset, days)
             engine.create(relation, _cut_down(dataset))
         engine.drop("as_written", "published_keys", "serving_keys", "archived_keys")
         file.unlink()

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.bounds import Bound, bounds
 from benchmarks.memory import Peak
+from benchmarks.nights import StepResult
 from benchmarks.passes import Pass
 from benchmarks.suite import Report, SizeResult
 from marketing_assets_tests.benchmarks.reports import COMPARED, MACHINE, features, nights, report
@@ -67,6 +68,17 @@ def test_times_are_shown_at_a_million_users_and_never_fail() -> None:
     steady, first = named(found, "steady night"), named(found, "first night")
     assert (steady.value, steady.met, steady.fails) == (61, False, False)
     assert (first.value, first.met, first.fails) == (122, False, False)
+
+
+def test_decisions_are_shown_at_a_million_users() -> None:
+    large = nights(1_000_000, 40)
+    step = StepResult("campaign_targets", 8.5, 2_500_000, Peak(GIB * 2, 0, 0))
+    first = replace(large.first, steps=[*large.first.steps, step])
+    found = bounds(Report(MACHINE, [SizeResult(1_000_000, nights=replace(large, first=first))]))
+    decided, memory = named(found, "every pair decided"), named(found, "memory of that step")
+    assert (decided.value, decided.met, decided.fails) == (8.5, False, False)
+    assert (memory.value, memory.met, memory.fails) == (2.0, False, False)
+    assert named(found, "campaigns, targets and publishing").value == 10.0
 
 
 @pytest.mark.parametrize(("rows", "judged"), [(8_000_000, False), (10_000_000, True)])

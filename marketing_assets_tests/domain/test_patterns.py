@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -153,10 +153,19 @@ def conditions(draw: st.DrawFn) -> Condition:
         raise
 
 
+def is_accepted(clauses: Sequence[object]) -> bool:
+    """Whether a policy may say it: no condition twice, none that contradicts another."""
+    try:
+        pattern(*clauses)
+    except ValidationError:
+        return False
+    return True
+
+
 RULES = st.lists(
     conditions() | st.lists(conditions(), min_size=1, max_size=3).map(lambda group: {"any_of": group}),
     max_size=3,
-)
+).filter(is_accepted)
 
 
 @settings(max_examples=40, deadline=None)

@@ -108,6 +108,7 @@ def range_of(run: dg.DagsterRun) -> tuple[str | None, ...]:
     return tuple(run.tags.get(edge) for edge in RANGE)
 
 
+@pytest.mark.verify
 def test_a_backfill_of_the_ui_makes_a_range_of_days_in_one_run(
     world: World, instance: dg.DagsterInstance
 ) -> None:

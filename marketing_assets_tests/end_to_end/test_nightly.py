@@ -14,6 +14,12 @@ from marketing_assets.storage.lake import Lake
 from marketing_assets_tests.world import DAY, World, population, purchases
 
 NEXT = DAY + timedelta(days=1)
+GLOBAL_HOLDOUT = {
+    user
+    for kind, users in (("frequent", 50), ("inactive", 30), ("new", 25))
+    for user in (f"{kind}{number}" for number in range(users))
+    if held_out("global:2026", user, Decimal("0.05"))
+}
 
 
 def test_a_first_night_opens_campaigns_and_publishes_them_whole(decided_world: World) -> None:
@@ -29,7 +35,7 @@ def test_a_first_night_opens_campaigns_and_publishes_them_whole(decided_world: W
         ("category-focus-2026-02-11", "active", "general"),
     ]
     assert world.rows("select day, status, targets, reason from marketing.published_nights") == [
-        (DAY, "published", 50 * 3 + 30 * 3 + 25 * 3, None)
+        (DAY, "published", 3 * (50 + 30 + 25 - len(GLOBAL_HOLDOUT)), None)
     ]
     assert world.rows(
         "select primary_pattern, patterns, spend, transactions, top_location, as_of "
@@ -66,7 +72,9 @@ def test_a_user_gets_the_three_campaigns_of_best_priority(decided_world: World) 
         "welcome-bonus-2026-02-11",
     ]
     counts = world.rows("select count(*) from marketing.campaign_targets group by user_id")
-    assert Counter(counts) == {(3,): 105}
+    assert Counter(counts) == {(3,): 105 - len(GLOBAL_HOLDOUT)}
+    targets = world.rows("select user_id from marketing.campaign_targets")
+    assert not GLOBAL_HOLDOUT & {user for (user,) in targets}
 
 
 def test_arms_are_the_assignment_function_of_campaign_and_user(decided_world: World) -> None:
@@ -290,7 +298,10 @@ def test_people_see_segments_and_the_funnel_as_tables(decided_world: World) -> N
     assert segments.startswith("| pattern | users | share | primary | spend |")
     assert "| inactive | 30 | 28.6% | 30 |" in segments
     funnel = str(shown["campaign_targets"]["funnel"]).splitlines()
-    assert funnel[0] == "| campaign | eligible | suppressed | held out | targeted |"
+    assert funnel[0] == (
+        "| campaign | eligible | no context | opted out | global holdout | cooling off | too late "
+        "| over limit | over budget | held out | targeted | expected cost |"
+    )
     assert [line.split(" | ")[0].strip("| ") for line in funnel[2:]] == [
         "loyalty-bonus-2026-02-11",
         "welcome-bonus-2026-02-11",
@@ -315,7 +326,7 @@ def test_a_run_says_whether_its_night_was_decided(decided_world: World) -> None:
 
 def test_every_check_of_a_night_says_what_it_saw_and_what_is_allowed(decided_world: World) -> None:
     evaluations = decided_world.night(DAY).get_asset_check_evaluations()
-    assert len(evaluations) == 41
+    assert len(evaluations) == 44
     for each in evaluations:
         name = f"{each.asset_key.to_user_string()}: {each.check_name}"
         assert each.passed, name

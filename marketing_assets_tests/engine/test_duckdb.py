@@ -267,3 +267,18 @@ def test_a_disk_that_fills_up_while_spilling_is_one_clear_error(tmp_path: Path) 
     assert "disk" in remedy
     assert message
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+def test_a_column_that_older_files_lack_is_null_in_them(engine: DuckDBEngine, tmp_path: Path) -> None:
+    files = []
+    for day, statement in (("2026-01-01", "select 1 as n"), ("2026-01-02", "select 2 as n, 'new' as s")):
+        files.append(tmp_path / f"day={day}" / "part-0.parquet")
+        files[-1].parent.mkdir()
+        engine.write_parquet(statement, None, files[-1])
+    engine.register_files("mixed", files, SCHEMA)
+    assert engine.fetch("select n, s, day from mixed order by n") == [
+        {"n": 1, "s": None, "day": date(2026, 1, 1)},
+        {"n": 2, "s": "new", "day": date(2026, 1, 2)},
+    ]
+    engine.register_files("old", files[:1], SCHEMA)
+    assert engine.fetch("select n, s from old") == [{"n": 1, "s": None}]

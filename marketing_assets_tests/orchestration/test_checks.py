@@ -15,7 +15,12 @@ from typer.testing import CliRunner
 
 from marketing_assets.cli.app import app
 from marketing_assets.engine.base import Value
-from marketing_assets.orchestration.checks.campaign_targets import arms_as_configured, reasons_true
+from marketing_assets.orchestration.checks.campaign_targets import (
+    arms_as_configured,
+    consent_respected,
+    cost_in_proportion,
+    reasons_true,
+)
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.results import checks_not_run, command
 from marketing_assets.orchestration.checks.transactions import day_not_empty, rejected_share, volume
@@ -434,7 +439,13 @@ def put_targets(platform: Platform, targets: Sequence[tuple[str, str, str, str]]
     """Targets as (campaign, pattern, arm, reason), each a user of its own, of campaigns with that share."""
     patterns = {campaign: pattern for campaign, pattern, _, _ in targets}
     campaigns = [
-        row_with(CAMPAIGNS, campaign_id=name, target_pattern=pattern, holdout_share=Decimal(share))
+        row_with(
+            CAMPAIGNS,
+            campaign_id=name,
+            target_pattern=pattern,
+            holdout_share=Decimal(share),
+            template_settings=None,
+        )
         for name, pattern in patterns.items()
     ]
     users = [f"{SECRET}-{number}" for number in range(len(targets))]
@@ -480,7 +491,7 @@ def test_reasons_that_are_not_true_fail_and_are_listed(platform: Platform) -> No
     assert result.severity is dg.AssetCheckSeverity.ERROR
     assert metadata(result, "observed") == len(UNTRUE) + 1
     assert SECRET not in str(result.metadata)
-    reasons = [found[5] for found in listed(result)]
+    reasons = [found[4] for found in listed(result)]
     assert sorted(map(str, reasons)) == sorted(["no JSON at all", *(json.dumps(each) for *_, each in UNTRUE)])
 
 
@@ -520,3 +531,64 @@ def test_a_night_without_targets_has_fair_arms_and_true_reasons(platform: Platfo
     put_targets(platform, [])
     assert arms_as_configured(platform, D).passed
     assert reasons_true(platform, D).passed
+
+
+def put_costs(platform: Platform, targets: Sequence[tuple[str, str, str, str]]) -> None:
+    """Targets as (campaign, user, expected cost, spend of the user)."""
+    rows = [
+        row_with(
+            CAMPAIGN_TARGETS,
+            campaign_id=name,
+            user_id=user,
+            expected_cost=Decimal(cost),
+            spend=Decimal(spend),
+        )
+        for name, user, cost, spend in targets
+    ]
+    put(platform, CAMPAIGN_TARGETS, rows)
+    put(platform, CAMPAIGNS, [])
+    put(platform, USER_FEATURES, [])
+
+
+@pytest.mark.parametrize(
+    ("cost", "spend", "observed", "passed"),
+    [
+        ("2.00", "100", 0.05, True),
+        ("2.01", "100", 0.0501, False),
+        ("0.00", "0", 0.0, True),
+        ("0.01", "0", 1.0, False),
+        ("0.01", "-5", 1.0, False),
+    ],
+)
+def test_a_night_that_costs_more_than_its_share_of_the_spend_is_refused(
+    platform: Platform, cost: str, spend: str, observed: float, passed: bool
+) -> None:
+    other = "3.00" if Decimal(spend) > 0 else "0.00"
+    # A user in two campaigns spends once.
+    put_costs(platform, [("a", "u1", cost, spend), ("b", "u1", other, spend)])
+    result = cost_in_proportion(platform, D)
+    assert (result.passed, metadata(result, "observed"), metadata(result, "limit")) == (
+        passed,
+        observed,
+        0.05,
+    )
+    assert result.severity is dg.AssetCheckSeverity.ERROR
+    assert {(found[0], found[1]) for found in listed(result)} == {("a", 1), ("b", 1)}
+
+
+def test_what_was_published_before_is_not_charged_again(platform: Platform) -> None:
+    put_costs(platform, [("a", "u1", "90.00", "100"), ("a", "u2", "1.00", "100")])
+    keys = [("campaign_id", "varchar"), ("user_id", "varchar")]
+    platform.engine.register_rows("kept_targets", keys, [["a", "u1"]])
+    assert cost_in_proportion(platform, D, exempt="kept_targets").passed
+
+
+def test_a_new_target_who_had_opted_out_stops_the_night(platform: Platform) -> None:
+    put_costs(platform, [("a", SECRET, "0.00", "1"), ("b", SECRET, "0.00", "1"), ("a", "u2", "0.00", "1")])
+    platform.engine.register_rows("opted_out", [("user_id", "varchar")], [[SECRET]])
+    result = consent_respected(platform, D)
+    assert (result.passed, metadata(result, "observed"), metadata(result, "limit")) == (False, 2, 0)
+    assert SECRET not in str(result.metadata)
+    keys = [("campaign_id", "varchar"), ("user_id", "varchar")]
+    platform.engine.register_rows("kept_targets", keys, [["a", SECRET], ["b", SECRET]])
+    assert consent_respected(platform, D, exempt="kept_targets").passed

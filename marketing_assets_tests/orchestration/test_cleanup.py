@@ -104,6 +104,7 @@ def test_old_partitions_go_and_what_the_newest_night_needs_stays(decided_world: 
         assert lake.days(dataset) == [DAY]
 
 
+@pytest.mark.verify
 def test_the_night_after_a_clean_up_is_what_it_would_have_been(decided_world: World) -> None:
     """The night of the day on which a campaign ended, run again after it was marked as expired."""
     world = decided_world

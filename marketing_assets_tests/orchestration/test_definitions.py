@@ -26,7 +26,7 @@ GRAPH = {
     "user_features": {"transactions"},
     "user_patterns": {"user_features"},
     "segment_summary": {"user_features"},
-    "campaigns": {"segment_summary", "user_patterns"},
+    "campaigns": {"user_features", "user_patterns", "segment_summary"},
     "campaign_targets": {"campaigns", "user_features", "user_patterns"},
     "targeting_decisions": {"campaigns", "user_features", "user_patterns"},
     "published_night": {
@@ -105,8 +105,10 @@ BLOCKING = {
         "in_range",
         "references_hold",
         "reasons_true",
+        "consent_respected",
+        "cost_in_proportion",
     },
-    "targeting_decisions": {"schema", "unique_key", "no_nulls", "references_hold"},
+    "targeting_decisions": {"schema", "unique_key", "no_nulls", "in_range", "references_hold"},
     "archived_targets": {"schema", "unique_key", "no_nulls"},
 }
 
@@ -243,6 +245,7 @@ def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
         "behaviour_range": ingest | behaviour,
         "nightly_marketing": set(GRAPH) - OUTSIDE - cleanup,
         "campaign_cleanup": cleanup,
+        "policy_plan": set(),
     }
     for job in made.resolve_all_job_defs():
         if not job.name.startswith("__"):

@@ -233,7 +233,7 @@ class TestByUpdateTime:
             found = tick(world)
         assert found.asked is None
         assert found.said is not None
-        assert found.said.endswith(". Ignored: rows of 1 days whose update time lies in the future.")
+        assert found.said.endswith(". Ignored: rows of 1 day whose update time lies in the future.")
         assert found.cursor == (night_of(NEXT) + timedelta(minutes=55)).isoformat()
         with at(world, coming - timedelta(hours=1)):
             before = tick(world, found.cursor)

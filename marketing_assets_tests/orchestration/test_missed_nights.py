@@ -10,8 +10,8 @@ from dagster._core.test_utils import create_run_for_test
 
 from marketing_assets.domain import nights
 from marketing_assets.errors import LakeError, SourceError
-from marketing_assets.orchestration import sensing
-from marketing_assets.orchestration.assets import transactions, user_features
+from marketing_assets.orchestration import attempts, sensing
+from marketing_assets.orchestration.assets import user_features
 from marketing_assets.orchestration.build import build_definitions
 from marketing_assets.orchestration.partitions import days_of_range, days_to_also_ingest
 from marketing_assets.orchestration.platform import Platform
@@ -215,7 +215,7 @@ ALL_MEASURED = "Every night so far is decided or recorded, and every day measure
 @pytest.fixture
 def source_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The source does not answer until the patch is undone; no step waits before it tries again."""
-    monkeypatch.setattr(transactions, "RETRIES", dg.RetryPolicy(max_retries=0))
+    monkeypatch.setattr(attempts, "RETRIES", dg.RetryPolicy(max_retries=0))
 
     def away(*_: object) -> None:
         raise SourceError("the source is away", remedy="start it", transient=True)

@@ -38,9 +38,10 @@ def offer(engine: DuckDBEngine, lake: Lake, pattern: str) -> None:
     lake.write(engine, CAMPAIGNS, NIGHT, "made_campaigns")
     engine.register_query(
         "made_targets",
-        f"select md5('c:' || user_id) as target_id, 'c' as campaign_id, 1 as campaign_version, user_id, "
+        f"select 'c' as campaign_id, 1 as campaign_version, user_id, "
         f"case when i % 2 = 0 then 'treatment' else 'control' end as arm, '{{}}' as reason, "
-        f"null as location, null as category, date '{OFFERED[0]}' as assigned_on, "
+        f"null as location, null as category, null as spend, null as expected_cost, "
+        f"date '{OFFERED[0]}' as assigned_on, "
         f"timestamptz '{instant(OFFERED[0])}' as valid_from, "
         f"timestamptz '{instant(OFFERED[-1] + timedelta(1))}' as valid_until "
         "from (select i, 'u' || substr(cast(100000000 + i as varchar), 2) as user_id "

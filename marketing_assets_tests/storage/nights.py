@@ -1,6 +1,5 @@
 """Nights written by hand: partitions of a lake, as the steps before publishing would have left them."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -121,7 +120,6 @@ class NightMaker:
             day,
             [
                 [
-                    hashlib.md5(f"{campaign_id}:{user}".encode()).hexdigest(),
                     campaign_id,
                     1,
                     user,
@@ -129,6 +127,8 @@ class NightMaker:
                     '{"transactions":1}',
                     self.location,
                     None,
+                    Decimal("10.00"),
+                    Decimal("0.25"),
                     opens,
                     at(opens),
                     at(date(2026, 3, 4)),
@@ -139,8 +139,8 @@ class NightMaker:
         self.put(
             TARGETING_DECISIONS,
             day,
-            [[campaign_id, user, "treatment", "{}", "0123abcd", "p"] for user in users]
-            + [[campaign_id, f"refused-{day}", "limit", "{}", None, "p"]],
+            [[campaign_id, user, "treatment", "{}", "{}", "0123abcd", "p"] for user in users]
+            + [[campaign_id, f"refused-{day}", "limit", "{}", "{}", None, "p"]],
         )
 
     def publish(self, day: date, opened: Sequence[Campaign] = (), run_id: str = "run") -> Published:

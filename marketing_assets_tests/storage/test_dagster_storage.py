@@ -185,6 +185,7 @@ BACKLOG = (
 )
 
 
+@pytest.mark.verify
 def test_the_room_of_a_backlog_is_given_back_unless_somebody_is_at_work(storage: Storage) -> None:
     storage.run()
     size = "select pg_relation_size('event_logs')"

@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine
 
 from marketing_assets.domain.campaigns import Campaign
+from marketing_assets.domain.targeting import EndedCampaign
+from marketing_assets.engine.base import sql
 from marketing_assets.storage.archive import archive, expire
 from marketing_assets.storage.datasets import CAMPAIGNS
 from marketing_assets.storage.repositories.campaigns import Ended
-from marketing_assets.storage.standing import register_open_campaigns, register_standing
+from marketing_assets.storage.standing import night_campaigns, register_resting, register_standing
 from marketing_assets_tests.storage.nights import CAMPAIGN, D, NightMaker, at, campaign
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -45,18 +47,22 @@ def put_campaigns(maker: NightMaker, day: date, outcome: str, starts_at: datetim
     )
 
 
-def standing(maker: NightMaker, serving: Engine, day: date, outcome: str = "kept") -> dict[str, list[str]]:
+def standing(
+    maker: NightMaker, serving: Engine, day: date, outcome: str = "kept", since: date | None = None
+) -> dict[str, list[str]]:
     """Users of each relation of what stands before the night of `day`."""
     put_campaigns(maker, day, outcome)
-    return registered(maker, serving, day)
+    return registered(maker, serving, day, since)
 
 
-def registered(maker: NightMaker, serving: Engine, day: date) -> dict[str, list[str]]:
+def registered(
+    maker: NightMaker, serving: Engine, day: date, since: date | None = None
+) -> dict[str, list[str]]:
     engine = maker.engine
     maker.lake.register(engine, "night_campaigns", CAMPAIGNS, [day])
-    register_open_campaigns(engine, day, UTC_ZONE)
+    opened = [each for _, each in night_campaigns(engine)]
     with serving.connect() as connection:
-        register_standing(connection, engine, maker.lake, day, UTC_ZONE)
+        register_standing(connection, engine, maker.lake, day, opened, UTC_ZONE, since=since)
     names = ("earlier_targets", "kept_targets", "earlier_decisions", "kept_decisions", "standing_targets")
     return {
         name: [str(row["user_id"]) for row in engine.fetch(f"select user_id from {name} order by user_id")]
@@ -164,18 +170,35 @@ def test_nights_before_every_open_campaign_are_not_read(maker: NightMaker, servi
     assert standing(maker, serving, NEXT)["earlier_targets"] == ["ann"]
 
 
-def test_open_campaigns_carry_what_targeting_needs(maker: NightMaker, serving: Engine) -> None:
-    standing(maker, serving, NEXT)
-    assert maker.engine.fetch("select * from open_campaigns") == [
+def test_nights_of_campaigns_whose_targets_rest_are_read_though_they_are_over(
+    maker: NightMaker, serving: Engine
+) -> None:
+    long_ago = D - timedelta(days=5)
+    name = "welcome-bonus-2026-02-06"
+    maker.write(long_ago, ["old"], name)
+    maker.publish(long_ago, [campaign(opens=long_ago + timedelta(days=1))])
+    maker.write(D, ["ann"])
+    maker.publish(D, [campaign()])
+    ended = EndedCampaign(name, "welcome-bonus", at(date(2026, 2, 6)), at(date(2026, 2, 9)))
+    since = register_resting(maker.engine, {CAMPAIGN: [ended]}, UTC_ZONE)
+    assert since == long_ago
+    found = standing(maker, serving, NEXT, since=since)
+    assert found["earlier_targets"] == ["ann", "old"]
+    assert found["earlier_decisions"] == ["ann", "refused-2026-02-10"]  # of open campaigns alone
+    assert found["standing_targets"] == ["ann"]
+    maker.engine.create("cooling_users", sql("cooling_users"))
+    assert maker.engine.fetch("select * from cooling_users") == [
         {
             "campaign_id": CAMPAIGN,
-            "campaign_version": 1,
-            "target_pattern": "new_shopper",
-            "priority": 4,
-            "holdout_share": Decimal("0.10000000"),
-            "share_digits": "19999999",
-            "offer_at": None,
-            "valid_from": at(NEXT + timedelta(days=1)),
-            "valid_until": at(date(2026, 3, 4)),
+            "user_id": "old",
+            "earlier_campaign": name,
+            "ended_on": date(2026, 2, 9),
         }
     ]
+
+
+def test_a_night_hands_on_the_campaigns_that_it_decided(maker: NightMaker, serving: Engine) -> None:
+    standing(maker, serving, NEXT)
+    ((outcome, handed),) = night_campaigns(maker.engine)
+    assert outcome == "kept"
+    assert replace(handed, policy_version="p") == replace(campaign(), policy_version="p")

@@ -23,7 +23,6 @@ def target(
     user: str, place: str | None, category: str | None, arm: str = "treatment", version: int = 1
 ) -> list[Any]:
     return [
-        "0" * 32,
         CAMPAIGN,
         version,
         user,
@@ -31,6 +30,8 @@ def target(
         f'{{"spend":"{len(user)}.50","of":"{user}"}}',
         place,
         category,
+        Decimal("10.00"),
+        Decimal("0.25"),
         NEXT,
         at(NEXT),
         at(date(2026, 3, 4)),
@@ -60,10 +61,10 @@ def test_each_target_keeps_its_own_terms(maker: NightMaker, reader: psycopg.Conn
     assert reader.execute(ALL).fetchall() == [
         (
             CAMPAIGN,
+            row[1],
             row[2],
             row[3],
-            row[4],
-            {"spend": str(Decimal(len(row[3])) + Decimal("0.50")), "of": row[3]},
+            {"spend": str(Decimal(len(row[2])) + Decimal("0.50")), "of": row[2]},
             context,
             at(NEXT),
             at(date(2026, 3, 4)),

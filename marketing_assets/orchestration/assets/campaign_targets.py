@@ -1,16 +1,16 @@
 """`campaign_targets` and `targeting_decisions`: who is targeted, in which arm, and why or why not."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketing_assets.engine.base import sql
+from marketing_assets.domain.days import start_of
+from marketing_assets.engine.base import Value, sql
 from marketing_assets.orchestration.attempts import attempt, refuse_overtaken
-from marketing_assets.orchestration.checks.campaign_targets import (
-    arms_as_configured,
-    reasons_true,
-    target_check_specs,
-)
+from marketing_assets.orchestration.checks.campaign_targets import check_targets, target_check_specs
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import (
@@ -23,6 +23,14 @@ from marketing_assets.orchestration.metadata import (
     partition_metadata,
 )
 from marketing_assets.orchestration.platform import Platform
+from marketing_assets.orchestration.targeting import (
+    budgets_of,
+    decide,
+    holdout_of,
+    register_converted,
+    register_opted_out,
+    register_qualified,
+)
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import (
     CAMPAIGN_TARGETS,
@@ -32,11 +40,23 @@ from marketing_assets.storage.datasets import (
     USER_PATTERNS,
 )
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from marketing_assets.domain.campaigns import Campaign
+
 _RELATIONS = (
     "night_campaigns",
     "open_campaigns",
     "user_patterns",
     "user_features",
+    "qualified_users",
+    "own_patterns",
+    "opted_out",
+    "converted_targets",
+    "cooling_users",
+    "resting_campaigns",
+    "slot_campaigns",
     "night_decisions",
     "night_targets",
     "decision_log",
@@ -60,8 +80,9 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                 group="targeting",
                 description="New targets of the night in both arms: treatment is shown the offer, control "
                 "is only measured.",
-                rule="campaigns by priority, each for the users with its pattern who have a slot left; the "
-                "arm is drawn by a hash of campaign and user",
+                rule="campaigns by priority, each for the users with its pattern whom no step refuses "
+                "(consent, global holdout, cooldown, slots, budget); the arm is drawn by a hash of campaign "
+                "and user",
                 readers="`published_night`, later nights and the measurement",
                 freshness=published_every_night(settings),
                 deps=deps,
@@ -91,15 +112,20 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         day = date.fromisoformat(context.partition_key)
         with attempt(context, platform):
             refuse_overtaken(platform, day)
+            engine = platform.engine
             decide_targets(platform, day)
-            targets = platform.lake.write(platform.engine, CAMPAIGN_TARGETS, day, "night_targets")
-            decisions = platform.lake.write(platform.engine, TARGETING_DECISIONS, day, "decision_log")
+            engine.register_query("night_targets", sql("campaign_targets"))  # as long as all pairs: not kept
+            targets = platform.lake.write(engine, CAMPAIGN_TARGETS, day, "night_targets")
             figures = _figures(platform)
+            engine.drop("night_targets")
+            version: dict[str, Value] = {"policy_version": platform.policy.version}
+            engine.create("decision_log", sql("targeting_decisions"), version)
+            engine.drop("night_decisions")  # before the log is sorted: both are as long as the night's pairs
+            decisions = platform.lake.write(engine, TARGETING_DECISIONS, day, "decision_log")
             checked = [
                 *check_dataset(platform, CAMPAIGN_TARGETS, [day], exempt="kept_targets"),
                 *check_dataset(platform, TARGETING_DECISIONS, [day], exempt="kept_targets"),
-                reasons_true(platform, day, exempt="kept_targets"),
-                arms_as_configured(platform, day),
+                *check_targets(platform, day, exempt="kept_targets"),
             ]
             platform.engine.drop(*_RELATIONS)
             yield dg.MaterializeResult(
@@ -125,39 +151,88 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
 
 
 def decide_targets(platform: Platform, day: date) -> None:
-    """Make the relations `night_decisions`, `night_targets` and `decision_log` of the night."""
+    """Make the relation `night_decisions`, from what is published and what people said until now."""
+    from marketing_assets.domain.campaigns import own_pattern
+    from marketing_assets.domain.targeting import open_campaigns
     from marketing_assets.storage import standing
+    from marketing_assets.storage.repositories import budgets
 
-    engine, lake = platform.engine, platform.lake
+    engine, lake, target_day = platform.engine, platform.lake, day + timedelta(days=1)
     lake.register(engine, "night_campaigns", CAMPAIGNS, [day])
     lake.register(engine, "user_patterns", USER_PATTERNS, [day])
     lake.register(engine, "user_features", USER_FEATURES, [day])
-    standing.register_open_campaigns(engine, day, platform.zone)
+    decided = standing.night_campaigns(engine)
+    taking = [campaign for outcome, campaign in decided if outcome in ("opened", "kept")]
+    register_qualified(engine, [own for each in taking if (own := own_pattern(each))])
     with platform.database.connect() as connection:
-        standing.register_standing(connection, engine, lake, day, platform.zone, rebuild=platform.rebuild)
-    engine.create(
-        "night_decisions",
-        sql("targeting"),
-        {"max_active_campaigns": platform.policy.limits.max_active_campaigns},
+        register_opted_out(platform, connection)
+        _register_standing(platform, connection, day, decided, taking)
+        rows = budgets.of_campaigns(connection, [campaign.campaign_id for campaign in taking])
+        register_converted(platform, connection, taking)
+        holdout = holdout_of(platform, connection, day)
+    money = budgets_of(engine, taking, rows, start_of(target_day, platform.zone))
+    opened = open_campaigns(taking, money, platform.policy, target_day, platform.zone)
+    decide(engine, opened, holdout, platform.policy)
+
+
+def _register_standing(
+    platform: Platform,
+    connection: "Connection",
+    day: date,
+    decided: "Sequence[tuple[str, Campaign]]",
+    taking: "Sequence[Campaign]",
+) -> None:
+    from marketing_assets.domain.targeting import resting
+    from marketing_assets.storage import standing
+    from marketing_assets.storage.repositories import campaigns as campaign_rows
+
+    zone, target_day = platform.zone, day + timedelta(days=1)
+    ended = campaign_rows.ended(connection, start_of(target_day, zone), rebuild=platform.rebuild)
+    rests = {each.campaign_id: resting(each, ended, platform.policy, target_day, zone) for each in taking}
+    since = standing.register_resting(platform.engine, rests, zone)
+    open_now = [campaign for outcome, campaign in decided if outcome in ("opened", "kept", "orphaned")]
+    standing.register_standing(
+        connection, platform.engine, platform.lake, day, open_now, zone, since=since, rebuild=platform.rebuild
     )
-    engine.create("night_targets", sql("campaign_targets"), {"assigned_on": day + timedelta(days=1)})
-    engine.create("decision_log", sql("targeting_decisions"), {"policy_version": platform.policy.version})
+    platform.engine.create("cooling_users", sql("cooling_users"))
+
+
+_FUNNEL = {
+    "eligible": "audience",
+    "no context": "no_context",
+    "opted out": "opted_out",
+    "global holdout": "global_holdout",
+    "cooling off": "cooling_off",
+    "too late": "too_late",
+    "over limit": "over_limit",
+    "over budget": "over_budget",
+    "held out": "control",
+    "targeted": "treatment",
+    "expected cost": "expected_cost",
+}
+"""What the funnel calls its columns."""
 
 
 def _figures(platform: Platform) -> Metadata:
     """The funnel of each campaign, and the night's targets; those of an earlier run of the night count.
 
-    Eligible are the users with the pattern, suppressed those that a limit refused; targets of earlier nights
-    are neither, so that the line need not add up.
+    Targets of earlier nights have the pattern too but are not decided again, so a line need not add up.
     """
     rows = platform.engine.fetch(sql("targeting_funnel"))
-    shown = {
-        "eligible": "audience",
-        "suppressed": "refused_limit",
-        "held out": "control",
-        "targeted": "treatment",
-    }
-    lines = [(row["campaign_id"], *(f"{row[name]:,}" for name in shown.values())) for row in rows]
+    lines = [(row["campaign_id"], *(_shown(row[name]) for name in _FUNNEL.values())) for row in rows]
     users = platform.engine.fetch("select count(distinct user_id) as users from night_targets")[0]["users"]
-    arms = {arm: sum(int(str(row[arm])) for row in rows) for arm in ("treatment", "control")}
-    return {**arms, "users": int(str(users)), "funnel": markdown_table(["campaign", *shown], lines)}
+    totals = {
+        name: sum(int(str(row[name])) for row in rows)
+        for name in ("treatment", "control", "opted_out", "global_holdout", "cooling_off", "over_budget")
+    }
+    cost = sum((Decimal(str(row["expected_cost"])) for row in rows), Decimal(0))
+    return {
+        **totals,
+        "users": int(str(users)),
+        "expected_cost": float(round(cost, 2)),
+        "funnel": markdown_table(["campaign", *_FUNNEL], lines),
+    }
+
+
+def _shown(value: Value) -> str:
+    return f"{value:,.2f}" if isinstance(value, Decimal) else f"{value:,}"

@@ -27,11 +27,18 @@ from marketing_assets.orchestration.metadata import (
     partition_metadata,
 )
 from marketing_assets.orchestration.platform import Platform
+from marketing_assets.orchestration.targeting import (
+    GlobalHoldout,
+    eligible_audiences,
+    holdout_of,
+    register_opted_out,
+    register_qualified,
+)
 from marketing_assets.settings import Settings
-from marketing_assets.storage.datasets import CAMPAIGNS, SEGMENT_SUMMARY, USER_PATTERNS
+from marketing_assets.storage.datasets import CAMPAIGNS, SEGMENT_SUMMARY, USER_FEATURES, USER_PATTERNS
 
 if TYPE_CHECKING:
-    from marketing_assets.domain.campaigns import CampaignDecision
+    from marketing_assets.domain.campaigns import Campaign, CampaignDecision
 
 
 NIGHT_TAG = "marketing/night"
@@ -49,7 +56,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         "nothing suppresses it; a night that comes too late is not decided",
         readers="`campaign_targets` and `published_night`",
         freshness=published_every_night(settings),
-        deps=[dg.AssetDep(USER_PATTERNS.name), dg.AssetDep(SEGMENT_SUMMARY.name)],
+        deps=[dg.AssetDep(each.name) for each in (USER_PATTERNS, SEGMENT_SUMMARY, USER_FEATURES)],
         partitions=partitions,
     )
 
@@ -116,15 +123,32 @@ def _decide(platform: Platform, day: date) -> "list[CampaignDecision]":
     from marketing_assets.storage.repositories import campaigns as campaign_rows
 
     target_day = day + timedelta(days=1)
-    platform.lake.register(platform.engine, "segments", SEGMENT_SUMMARY, [day])
-    sizes = platform.engine.fetch("select pattern, users from segments")
-    audiences = {str(row["pattern"]): int(str(row["users"])) for row in sizes}
     with platform.database.connect() as connection:
         existing = campaign_rows.not_over(connection, start_of(day, platform.zone))
-    if platform.rebuild:
-        existing = stood_before(existing, start_of(target_day, platform.zone))
-    eligible = {each.template: audiences.get(each.pattern, 0) for each in platform.policy.campaigns}
+        if platform.rebuild:
+            existing = stood_before(existing, start_of(target_day, platform.zone))
+        register_opted_out(platform, connection)
+        holdout = holdout_of(platform, connection, day)
+    audiences, eligible = _audiences(platform, day, existing, holdout)
     return decide_campaigns(existing, audiences, eligible, platform.policy, target_day, platform.zone)
+
+
+def _audiences(
+    platform: Platform, day: date, existing: "Sequence[Campaign]", holdout: GlobalHoldout
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Users of each pattern, and those whom a campaign of each template could reach."""
+    from marketing_assets.domain.campaigns import own_pattern
+
+    engine, lake = platform.engine, platform.lake
+    for relation, dataset in (("user_patterns", USER_PATTERNS), ("user_features", USER_FEATURES)):
+        lake.register(engine, relation, dataset, [day])
+    own = [pattern for each in existing if (pattern := own_pattern(each))]
+    audiences = register_qualified(engine, own)
+    eligible = eligible_audiences(engine, platform.policy, existing, holdout)
+    lake.register(engine, "segments", SEGMENT_SUMMARY, [day])
+    segments = engine.fetch("select pattern, users from segments")
+    engine.drop("segments", "qualified_users", "own_patterns", "opted_out", "user_patterns", "user_features")
+    return {**audiences, **{str(row["pattern"]): int(str(row["users"])) for row in segments}}, eligible
 
 
 def _register(platform: Platform, decisions: "Sequence[CampaignDecision]") -> None:

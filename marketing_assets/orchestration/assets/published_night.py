@@ -1,13 +1,11 @@
 """`published_night`: the night's partitions become what the app reads, in one transaction."""
 
 from dataclasses import asdict
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketing_assets.engine.base import Row
 from marketing_assets.orchestration.attempts import attempt, refuse_overtaken
 from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import OWNERS, Results, Stopwatch, described
@@ -96,32 +94,8 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
 
 
 def _opened(platform: Platform, day: date) -> "list[Campaign]":
+    from marketing_assets.storage import standing
+
     platform.lake.register(platform.engine, "night_campaigns", CAMPAIGNS, [day])
-    return [
-        _campaign(row)
-        for row in platform.engine.fetch("select * from night_campaigns where outcome = 'opened'")
-    ]
-
-
-def _campaign(row: Row) -> "Campaign":
-    from marketing_assets.domain.campaigns import Campaign
-
-    starts_at, ends_at, holdout_share = row["starts_at"], row["ends_at"], row["holdout_share"]
-    assert isinstance(starts_at, datetime)
-    assert isinstance(ends_at, datetime)
-    assert isinstance(holdout_share, Decimal)
-    return Campaign(
-        campaign_id=str(row["campaign_id"]),
-        template=str(row["template"]),
-        origin="policy",
-        status=str(row["status"]),
-        target_pattern=str(row["target_pattern"]),
-        priority=int(str(row["priority"])),
-        starts_at=starts_at,
-        ends_at=ends_at,
-        version=int(str(row["version"])),
-        holdout_share=holdout_share,
-        settings=str(row["template_settings"]),
-        policy_version=str(row["policy_version"]),
-        suppressed_until=None,
-    )
+    decided = standing.night_campaigns(platform.engine)
+    return [campaign for outcome, campaign in decided if outcome == "opened"]

@@ -1,7 +1,8 @@
-"""Checks of the targets: reasons are true under the policy (blocking), arms have their shares (warning)."""
+"""Checks of the targets: consent, cost and reasons (blocking), and that arms have their shares (warning)."""
 
 from datetime import date
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,6 +12,9 @@ from marketing_assets.orchestration.checks.results import check_result, command
 from marketing_assets.orchestration.metadata import markdown_table
 from marketing_assets.orchestration.platform import Platform
 from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, CAMPAIGNS
+
+if TYPE_CHECKING:
+    from marketing_assets.policy.model import Pattern
 
 REASONS = dg.AssetCheckSpec(
     "reasons_true",
@@ -25,11 +29,98 @@ ARMS = dg.AssetCheckSpec(
     description="Control targets of each campaign against its share, in standard deviations of a fair draw; "
     "the limit is `arm_deviations` of the policy's checks.",
 )
+CONSENT = dg.AssetCheckSpec(
+    "consent_respected",
+    asset=CAMPAIGN_TARGETS.name,
+    description="No new target is a user who had opted out when the run read consent.",
+    blocking=True,
+)
+COST = dg.AssetCheckSpec(
+    "cost_in_proportion",
+    asset=CAMPAIGN_TARGETS.name,
+    description="What the night's new targets are expected to cost, against what these users have spent in "
+    "the window; the limit is `max_cost_share` of the policy's limits, which a policy that means it raises.",
+    blocking=True,
+)
 
 
 def target_check_specs() -> list[dg.AssetCheckSpec]:
     """Specs of the checks in this module."""
-    return [REASONS, ARMS]
+    return [REASONS, CONSENT, COST, ARMS]
+
+
+def check_targets(platform: Platform, day: date, exempt: str | None = None) -> list[dg.AssetCheckResult]:
+    """Results of all of them; the relation `opted_out` is what the run read.
+
+    Targets with a key in the relation `exempt` stand, whatever policy and consent say now.
+    """
+    return [
+        reasons_true(platform, day, exempt),
+        consent_respected(platform, day, exempt),
+        cost_in_proportion(platform, day, exempt),
+        arms_as_configured(platform, day),
+    ]
+
+
+def _patterns_by_campaign(platform: Platform, day: date) -> dict[str, "Pattern"]:
+    """The pattern of each campaign of the night: the policy's, or the campaign's own."""
+    from marketing_assets.domain.campaigns import pattern_of
+    from marketing_assets.policy.model import frozen_terms
+
+    found: dict[str, Pattern] = {pattern.name: pattern for pattern in platform.policy.patterns}
+    platform.lake.register(platform.engine, "decided", CAMPAIGNS, [day])
+    rows = platform.engine.fetch(
+        "select campaign_id, target_pattern, template_settings from decided order by campaign_id"
+    )
+    platform.engine.drop("decided")
+    by_campaign = {}
+    for row in rows:
+        settings = row["template_settings"]
+        own = None if settings is None else pattern_of(frozen_terms(str(settings)))
+        pattern = own or found.get(str(row["target_pattern"]))
+        if pattern is not None:
+            by_campaign[str(row["campaign_id"])] = pattern
+    return by_campaign
+
+
+def consent_respected(platform: Platform, day: date, exempt: str | None = None) -> dg.AssetCheckResult:
+    """Fails where a new target had opted out."""
+    from marketing_assets.storage import dataset_queries
+    from marketing_assets.storage.comparison_queries import opted_out_targets
+
+    register_partitions(platform, CAMPAIGN_TARGETS, [day])
+    query = dataset_queries.counted(opted_out_targets(exempt))
+    found = int(str(platform.engine.fetch(query)[0]["found"]))
+    file = partition_files(platform, CAMPAIGN_TARGETS, day)["checked"]
+    return check_result(
+        CONSENT,
+        passed=found == 0,
+        observed=found,
+        limit=0,
+        how_to_list=f"the targets are in {file}, who has opted out is in marketing.user_consent",
+    )
+
+
+def cost_in_proportion(platform: Platform, day: date, exempt: str | None = None) -> dg.AssetCheckResult:
+    """Fails where the night promises more than the policy's share of what its targets have spent."""
+    from marketing_assets.storage.comparison_queries import cost_and_spend, costs_by_campaign
+
+    register_partitions(platform, CAMPAIGN_TARGETS, [day])
+    row = platform.engine.fetch(cost_and_spend(exempt))[0]
+    cost, spend = (Decimal(str(row[name] or 0)) for name in ("cost", "spend"))
+    limit = platform.policy.limits.max_cost_share
+    share = cost / spend if spend > 0 else Decimal(cost > 0)
+    return check_result(
+        COST,
+        passed=cost <= limit * max(spend, Decimal(0)),
+        observed=round(float(share), 4),
+        limit=float(limit),
+        how_to_list=command([costs_by_campaign()], partition_files(platform, CAMPAIGN_TARGETS, day)),
+        expected_cost=round(float(cost), 2),
+        spend_in_window=round(float(spend), 2),
+        remedy="marketing policy plan shows which campaign costs what; lower its offer, max_reward, "
+        "expected_conversion or budget, or raise limits.max_cost_share if the night is meant so",
+    )
 
 
 def reasons_true(platform: Platform, day: date, exempt: str | None = None) -> dg.AssetCheckResult:
@@ -38,16 +129,7 @@ def reasons_true(platform: Platform, day: date, exempt: str | None = None) -> dg
     from marketing_assets.storage.comparison_queries import untrue_reasons
 
     register_partitions(platform, CAMPAIGN_TARGETS, [day])
-    known = {pattern.name: pattern for pattern in platform.policy.patterns}
-    platform.lake.register(platform.engine, "decided", CAMPAIGNS, [day])
-    patterns = {
-        str(row["campaign_id"]): known[str(row["target_pattern"])]
-        for row in platform.engine.fetch(
-            "select campaign_id, target_pattern from decided order by campaign_id"
-        )
-        if row["target_pattern"] in known
-    }
-    platform.engine.drop("decided")
+    patterns = _patterns_by_campaign(platform, day)
     found = platform.engine.fetch(dataset_queries.counted(untrue_reasons(patterns, exempt)))[0]["found"]
     return check_result(
         REASONS,

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from marketing_assets.domain.campaigns import Campaign, canonical_json
+from marketing_assets.domain.campaigns import Campaign, canonical_json, own_pattern
 from marketing_assets.domain.days import day_of
-from marketing_assets.policy.model import CampaignTemplate
+from marketing_assets.domain.targeting import EndedCampaign
+from marketing_assets.policy.model import CampaignTemplate, frozen_terms
 from marketing_assets.storage.tables import (
     campaign_budgets,
     campaign_targets,
@@ -57,6 +58,7 @@ def not_over(connection: Connection, since: datetime) -> list[Campaign]:
             versions.c.settings,
             campaigns.c.policy_version,
             campaigns.c.suppressed_until,
+            campaigns.c.ended_by_hand_at,
         )
         .join(
             versions,
@@ -73,15 +75,17 @@ def not_over(connection: Connection, since: datetime) -> list[Campaign]:
     ]
 
 
-def insert_opened(connection: Connection, campaigns: Sequence[Campaign]) -> int:
-    """Insert campaigns that a night opened, with first version and budget; existing ones stay as they are.
+def insert_opened(
+    connection: Connection, campaigns: Sequence[Campaign], created_by: str = "nightly run"
+) -> int:
+    """Insert campaigns that are opened, with first version and budget; existing ones stay as they are.
 
     Returns:
         How many were new.
     """
     if not campaigns:
         return 0
-    rows = [_row(campaign) for campaign in campaigns]
+    rows = [_row(campaign, created_by) for campaign in campaigns]
     statement = insert(marketing_campaigns).values(rows).on_conflict_do_nothing()
     new = len(connection.execute(statement.returning(marketing_campaigns.c.campaign_id)).all())
     settings = [json.loads(campaign.settings) for campaign in campaigns]
@@ -165,6 +169,23 @@ def archivable(connection: Connection, ended_by: datetime, valid_until: datetime
     return [Ended(**row._mapping) for row in connection.execute(statement)]
 
 
+def ended(connection: Connection, begins: datetime, *, rebuild: bool = False) -> list[EndedCampaign]:
+    """Campaigns of every template that are over at `begins`, or were ended by hand since.
+
+    For a night that is decided again (`rebuild`) dates alone decide: what has expired since was open.
+    """
+    campaigns = marketing_campaigns
+    over = campaigns.c.ends_at <= begins
+    if not rebuild:
+        over = or_(over, campaigns.c.status.in_(("expired", "archived")))
+    statement = (
+        select(campaigns.c.campaign_id, campaigns.c.template, campaigns.c.starts_at, campaigns.c.ends_at)
+        .where(over)
+        .order_by(campaigns.c.campaign_id)
+    )
+    return [EndedCampaign(**row._mapping) for row in connection.execute(statement)]
+
+
 def set_status(
     connection: Connection, campaign_ids: Sequence[str], before: Sequence[str], after: str, at: datetime
 ) -> int:
@@ -209,8 +230,14 @@ def latest_archived_end(connection: Connection) -> datetime | None:
     return connection.execute(statement).scalar()
 
 
-def _row(campaign: Campaign) -> dict[str, object]:
-    template = CampaignTemplate.model_validate_json(campaign.settings)
+def _row(campaign: Campaign, created_by: str) -> dict[str, object]:
+    template = frozen_terms(campaign.settings)
+    own = own_pattern(campaign)
+    criteria = (
+        {"pattern": campaign.target_pattern}
+        if own is None
+        else {"rule": own.rule.model_dump(mode="json", exclude_none=True)}
+    )
     return {
         "campaign_id": campaign.campaign_id,
         "template": campaign.template,
@@ -221,7 +248,7 @@ def _row(campaign: Campaign) -> dict[str, object]:
         "offer_value": template.offer.value,
         "offer_unit": template.offer.unit,
         "target_pattern": campaign.target_pattern,
-        "qualifying_criteria": {"pattern": campaign.target_pattern},
+        "qualifying_criteria": criteria,
         "status": campaign.status,
         "priority": campaign.priority,
         "starts_at": campaign.starts_at,
@@ -231,5 +258,5 @@ def _row(campaign: Campaign) -> dict[str, object]:
         "origin": campaign.origin,
         "policy_version": campaign.policy_version,
         "version": campaign.version,
-        "created_by": "nightly run",
+        "created_by": created_by,
     }
