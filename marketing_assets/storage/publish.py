@@ -58,6 +58,9 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
 ) -> Published:
     """Publish the night of `day` from its partitions, whole or not at all.
 
+    What people did to campaigns since the night was decided stands, and its targets are published all the
+    same, as they were promised (docs/decisions/0008-edits-beside-a-night.md).
+
     Args:
         lock: the writer lock; its session carries the transaction.
         engine: reads the lake.
