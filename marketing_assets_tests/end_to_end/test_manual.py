@@ -89,6 +89,7 @@ def test_criteria_of_its_own_are_for_whoever_meets_them(decided_world: World) ->
     assert checked.passed
 
 
+@pytest.mark.verify
 def test_a_campaign_that_starts_later_takes_targets_from_its_first_day_on(decided_world: World) -> None:
     world = decided_world
     five_slots(world)
@@ -102,6 +103,7 @@ def test_a_campaign_that_starts_later_takes_targets_from_its_first_day_on(decide
     ) == [(NOW + timedelta(days=2),)]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("change", ["pause", "end_now"])
 def test_a_campaign_paused_or_ended_adds_nobody_and_its_template_opens_no_other(
     decided_world: World, change: str
@@ -130,6 +132,7 @@ def test_a_campaign_paused_or_ended_adds_nobody_and_its_template_opens_no_other(
         assert "newcomer" in targets_of(world, name)
 
 
+@pytest.mark.verify
 def test_an_edited_offer_is_for_new_targets_and_old_ones_keep_their_promise(decided_world: World) -> None:
     world = decided_world
     name = "welcome-bonus-2026-02-11"

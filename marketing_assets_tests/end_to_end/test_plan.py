@@ -86,6 +86,7 @@ def test_a_plan_of_the_first_night_is_that_night_and_leaves_no_trace(ready: Worl
     assert cost["welcome-bonus"] == (inactive * Decimal("1.75") + new * Decimal("2.00")) * Decimal("0.045")
 
 
+@pytest.mark.verify
 def test_two_nights_go_on_from_each_other(ready: World) -> None:
     found = planned(ready, policy_file(ready, ("days: 21", "days: 7")), DAY, NEXT)
     assert [night.day for night in found.proposed.nights] == [DAY, NEXT]

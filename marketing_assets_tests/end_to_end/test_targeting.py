@@ -123,6 +123,7 @@ def test_targets_of_a_campaign_that_ended_rest_before_the_next_of_its_template(d
     )
 
 
+@pytest.mark.verify
 def test_a_budget_pays_for_those_who_spend_most_and_a_rerun_counts_them_first(world: World) -> None:
     # 25 % of 8.00 is 2.00, expected 0.05 x 0.9 of the time: 0.09 a target. Of 105, 94 can be drawn.
     lines = [
@@ -157,6 +158,7 @@ def test_a_budget_pays_for_those_who_spend_most_and_a_rerun_counts_them_first(wo
     assert targets_of(world, name) == drawn
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("change_to", "outcome"),
     [
@@ -227,6 +229,7 @@ def test_a_policy_that_promises_too_much_of_the_spend_stops_the_night(world: Wor
     assert world.rows("select count(*) from marketing.campaign_targets") == [(0,)]
 
 
+@pytest.mark.verify
 def test_old_partitions_without_the_newer_columns_still_stand(decided_world: World) -> None:
     """A lake of an earlier version: what it holds is read, and its costs are unknown."""
     import duckdb

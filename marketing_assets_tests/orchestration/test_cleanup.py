@@ -121,6 +121,7 @@ def test_the_night_after_a_clean_up_is_what_it_would_have_been(decided_world: Wo
     }
 
 
+@pytest.mark.verify
 def test_nights_go_on_after_targets_were_archived(decided_world: World) -> None:
     """The opened campaigns of 60 days stand while those of 14 are archived; reruns change nothing."""
     world = decided_world

@@ -188,7 +188,7 @@ class TestByUpdateTime:
         monkeypatch.setattr(FilesSource, "now", now)
         self.put(world, updated(population(), night_of(DAY) - timedelta(hours=3)))
         with at(world, night_of(DAY)):
-            world.ingest(date(2026, 1, 1), DAY - timedelta(days=1))
+            world.ingest(DAY - timedelta(days=31), DAY - timedelta(days=1))
         assert world.night(DAY).success
         assert world.night(NEXT).success
         return world

@@ -381,6 +381,7 @@ def test_after_a_range_that_failed_its_days_are_asked_for_one_by_one(
     assert later_said == said
 
 
+@pytest.mark.verify
 def test_days_whose_window_lacks_the_bad_one_wait_for_it(decided_world: World) -> None:
     world = decided_world
     world.write([*population(), *bad_rows(day(2))])

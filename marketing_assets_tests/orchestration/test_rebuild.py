@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from marketing_assets.orchestration.build import build_definitions
 from marketing_assets.orchestration.jobs import NIGHTLY
 from marketing_assets.orchestration.platform import REBUILD_TAG
@@ -13,6 +15,7 @@ from marketing_assets_tests.world import DAY, World, population, purchases
 NEXT = DAY + timedelta(days=1)
 
 
+@pytest.mark.verify
 def test_what_has_expired_since_takes_targets_again(decided_world: World) -> None:
     world = decided_world
     world.write([*population(), *purchases("newcomer", [NEXT])])

@@ -130,6 +130,7 @@ def test_requests_of_one_day_share_its_run_and_another_day_has_its_own(daemon: D
     assert [row(world, each)[0] for each in (first, second, third, other)] == [*["succeeded"] * 3, "queued"]
 
 
+@pytest.mark.verify
 def test_requests_that_shared_a_run_have_it_also_where_it_ended_before_the_next_look(
     daemon: Daemon,
 ) -> None:
