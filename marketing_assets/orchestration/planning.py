@@ -33,7 +33,7 @@ from marketing_assets.domain.plans import (
 from marketing_assets.domain.targeting import EndedCampaign, open_campaigns, resting
 from marketing_assets.engine.base import Engine, Value, sql
 from marketing_assets.errors import PolicyError
-from marketing_assets.orchestration.platform import Platform
+from marketing_assets.orchestration.platform import Platform, prepare_once
 from marketing_assets.orchestration.targeting import (
     budgets_of,
     decide,
@@ -85,10 +85,12 @@ def plan(
         progress: is told what is being worked on.
 
     Raises:
+        DatabaseError: the database cannot be reached or upgraded.
         MissingPartitionError: the lake has no features of a day.
         PolicyError: the two policies have too many templates to compare.
     """
     progress("what stood before")
+    prepare_once(platform.urls)
     planning = _Planning(platform, days, (platform.policy, proposed))
     current = _Course(planning, "current", platform.policy)
     other = _Course(planning, "proposed", proposed)
@@ -131,7 +133,7 @@ class _Planning:
             register_converted(platform, connection, self.existing)
             self.holdout = holdout_of(platform, connection, days[0])
             self.budgets = budgets.of_campaigns(connection, [each.campaign_id for each in self.existing])
-            rests = max(each.cooldown_days for policy in policies for each in policy.campaigns)
+            rests = max((each.cooldown_days for policy in policies for each in policy.campaigns), default=0)
             since = start_of(days[0] - timedelta(days=rests), zone)
             drew = [each.starts_at for each in self.existing]
             drew += [each.starts_at for each in self.ended if each.ends_at > since]

@@ -132,3 +132,13 @@ def test_a_renamed_template_rests_from_what_it_was_called_before() -> None:
     policy = POLICY.model_copy(update={"campaigns": (renamed,)})
     assert resting(current, earlier, policy, TARGET_DAY, UTC_ZONE) == earlier
     assert resting(current, earlier, POLICY, TARGET_DAY, UTC_ZONE) == []
+
+
+def test_points_beyond_all_measure_fit_the_relation_and_the_cap_decides() -> None:
+    template = next(each for each in POLICY.campaigns if each.template == "loyalty-bonus")
+    offer = template.offer.model_copy(update={"value": Decimal(100_000_000_000)})
+    huge = template.model_copy(update={"offer": offer})
+    policy = POLICY.model_copy(update={"point_value": Decimal(1_000_000)})
+    current = replace(campaign("loyalty-bonus"), settings=huge.model_dump_json())
+    (found,) = open_campaigns([current], {}, policy, TARGET_DAY, UTC_ZONE)
+    assert (found.reward_rate, found.reward_cap) == (Decimal(10**9), Decimal(50))

@@ -227,6 +227,7 @@ def test_a_source_without_a_column_is_never_tried_again(world: World) -> None:
     assert tried_again(result) == []
 
 
+@pytest.mark.verify
 def test_a_lost_lock_is_taken_anew_and_the_step_starts_over(
     world: World, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_lost_lock_is_taken_anew_and_the_step_starts_over(
     assert world.snapshot() == undisturbed
 
 
+@pytest.mark.verify
 def test_a_lock_lost_while_publishing_publishes_nothing_and_then_everything(
     world: World, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +269,7 @@ def test_a_lock_lost_while_publishing_publishes_nothing_and_then_everything(
     assert world.snapshot() == undisturbed
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("step", [campaign_targets, published_night], ids=["targets", "publishing"])
 def test_a_night_that_another_writer_overtook_meanwhile_is_not_decided(
     world: World, monkeypatch: pytest.MonkeyPatch, step: Any

@@ -243,6 +243,7 @@ class TestByUpdateTime:
         assert after.asked is not None
         assert days_to_also_ingest(after.asked.tags) == [EARLIER]
 
+    @pytest.mark.verify
     def test_what_a_failed_run_left_is_found_again(self, stamped: World) -> None:
         world = stamped
         changed = night_of(NEXT) + timedelta(hours=3)
@@ -256,6 +257,7 @@ class TestByUpdateTime:
         assert second.asked is not None
         assert second.asked.run_key == first.asked.run_key
 
+    @pytest.mark.verify
     @pytest.mark.parametrize(("minutes", "late"), [(-6, False), (-4, True), (1, True)])
     def test_a_change_shortly_before_the_reading_counts_since_clocks_differ(
         self, stamped: World, minutes: int, late: bool

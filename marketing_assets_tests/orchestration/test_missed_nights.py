@@ -141,6 +141,7 @@ def test_the_same_night_is_asked_for_under_the_same_key_and_once_run_not_again(
     )
 
 
+@pytest.mark.verify
 def test_a_range_that_failed_is_named_and_does_not_hold_up_the_next(decided_world: World) -> None:
     world = decided_world
     world.ingest(day(1), day(1))
@@ -357,6 +358,7 @@ def measured_one_after_another(world: World) -> tuple[list[tuple[str, str, bool]
     return runs, asked
 
 
+@pytest.mark.verify
 def test_after_a_range_that_failed_its_days_are_asked_for_one_by_one(
     decided_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
