@@ -92,7 +92,7 @@ def _print_openings(console: Console, found: "Plan") -> None:
             if night.refused:
                 console.print(
                     f"  [red]night of {night.day} would be refused[/red]: its targets are expected to cost "
-                    f"{night.cost:,.2f}, over {night.limit:.1%} of the {night.spend:,.2f} they have spent "
+                    f"{night.cost:,.2f}, over {night.limit:.1%} of the {night.spend:,.2f} its audience spent "
                     "(limits.max_cost_share)",
                     soft_wrap=True,
                 )

@@ -119,7 +119,12 @@ def decide_campaigns(
     ]
     opened = sum(decision.outcome == "opened" for decision in decided)
     for template in sorted(policy.campaigns, key=lambda each: (each.priority, each.template)):
-        if not any(each.is_open and each.campaign and _is_of(each.campaign, template) for each in decided):
+        if not any(
+            (each.is_open and each.campaign and _is_of(each.campaign, template))
+            # One that this night opened before and somebody paused or ended since is told of already.
+            or each.campaign_id == night.id_of(template)
+            for each in decided
+        ):
             decision = night.of_template(template, opened)
             opened += decision.outcome == "opened"
             decided.append(decision)
@@ -196,7 +201,7 @@ class _Night:
         size = f"eligible audience {eligible} of {audience}"
         refusal = self._suppression(template) or self._refusal(template, eligible, size, opened)
         return CampaignDecision(
-            campaign_id=self._id(template),
+            campaign_id=self.id_of(template),
             template=template.template,
             outcome="not_opened" if refusal else "opened",
             outcome_reason=refusal or size,
@@ -207,7 +212,7 @@ class _Night:
             campaign=None if refusal else self._opened(template),
         )
 
-    def _id(self, template: CampaignTemplate) -> str:
+    def id_of(self, template: CampaignTemplate) -> str:
         return f"{template.template}-{self.target_day.isoformat()}"
 
     def _standing(
@@ -235,7 +240,7 @@ class _Night:
 
     def _opened(self, template: CampaignTemplate) -> Campaign:
         return Campaign(
-            campaign_id=self._id(template),
+            campaign_id=self.id_of(template),
             template=template.template,
             origin="policy",
             status="active",
@@ -263,7 +268,7 @@ class _Night:
     def _refusal(self, template: CampaignTemplate, eligible: int, size: str, opened: int) -> str | None:
         """Why no campaign of a template that is not suppressed is opened; None where one is."""
         limits = self.policy.limits
-        if any(campaign.campaign_id == self._id(template) for campaign in self.existing):
+        if any(campaign.campaign_id == self.id_of(template) for campaign in self.existing):
             return "a campaign of this id is over already, and is never opened again"
         least = limits.min_audience if template.min_audience is None else template.min_audience
         if eligible < least:

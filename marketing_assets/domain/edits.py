@@ -126,7 +126,7 @@ def manual_campaign(
             **defaults.model_dump(exclude={"max_attribution_days"}),
             **{name: value for name, value in _said(new).items() if value is not None},
             "template": template,
-            "pattern": new.pattern or template.replace("-", "_"),
+            "pattern": new.pattern or f"{template}-{day_of(starts_at, zone):%Y%m%d}".replace("-", "_"),
             "days": days,
             "attribution_days": defaults.attribution_days(days),
             "max_reward": _cap(new.offer, defaults.max_reward),

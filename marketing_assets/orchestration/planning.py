@@ -35,18 +35,19 @@ from marketing_assets.engine.base import Engine, Value, sql
 from marketing_assets.errors import PolicyError
 from marketing_assets.orchestration.platform import Platform, prepare_once
 from marketing_assets.orchestration.targeting import (
+    audience_spend,
     budgets_of,
     decide,
     eligible_audiences,
-    holdout_of,
+    global_holdout,
     register_converted,
     register_opted_out,
     register_qualified,
 )
-from marketing_assets.policy.model import Policy
+from marketing_assets.policy.model import Policy, frozen_terms
 from marketing_assets.storage import standing
 from marketing_assets.storage.datasets import USER_FEATURES
-from marketing_assets.storage.repositories import budgets, nights
+from marketing_assets.storage.repositories import budgets, holdouts, nights
 from marketing_assets.storage.repositories import campaigns as campaign_rows
 
 _MOST_TEMPLATES = 62
@@ -64,10 +65,7 @@ _COUNTS = (
     "select c.campaign_id, n.outcome, count(*) as users, sum(n.expected_cost) as cost"
     " from night_decisions n join open_campaigns c on c.place = n.place group by c.campaign_id, n.outcome"
 )
-_COST = (
-    "select sum(cost) as cost, sum(spend) as spend from (select user_id, sum(expected_cost) as cost,"
-    " max(spend) as spend from night_decisions where outcome in ('treatment', 'control') group by user_id)"
-)
+_COST = "select sum(expected_cost) as cost from night_decisions where outcome in ('treatment', 'control')"
 
 
 def plan(
@@ -131,9 +129,13 @@ class _Planning:
             self.ended = campaign_rows.ended(connection, begins, rebuild=True)
             register_opted_out(platform, connection)
             register_converted(platform, connection, self.existing)
-            self.holdout = holdout_of(platform, connection, days[0])
+            years = {(day + timedelta(days=1)).year for day in days}
+            frozen = {year: holdouts.frozen_share(connection, year, days[0]) for year in years}
+            self.frozen_shares = {year: share for year, share in frozen.items() if share is not None}
             self.budgets = budgets.of_campaigns(connection, [each.campaign_id for each in self.existing])
-            rests = max((each.cooldown_days for policy in policies for each in policy.campaigns), default=0)
+            terms = [each for policy in policies for each in policy.campaigns]
+            terms += [frozen_terms(each.settings) for each in self.existing]
+            rests = max((each.cooldown_days for each in terms), default=0)
             since = start_of(days[0] - timedelta(days=rests), zone)
             drew = [each.starts_at for each in self.existing]
             drew += [each.starts_at for each in self.ended if each.ends_at > since]
@@ -164,10 +166,16 @@ class _Course:
         own = [pattern for each in self._existing if (pattern := own_pattern(each))]
         audiences = {**_users_by_pattern(engine), **register_qualified(engine, own)}
         self.course.patterns = {each.name: audiences.get(each.name, 0) for each in self._policy.patterns}
-        holdout = self._planning.holdout
+        shares = self._planning.frozen_shares
+        share = shares.get(target_day.year, self._policy.limits.global_holdout_share)
+        holdout = global_holdout(target_day, share)
         eligible = eligible_audiences(engine, self._policy, self._existing, holdout)
         decisions = decide_campaigns(self._existing, audiences, eligible, self._policy, target_day, zone)
         taking = [each.campaign for each in decisions if each.takes_targets and each.campaign]
+        over = [each.campaign for each in decisions if each.outcome == "ended" and each.campaign]
+        self._ended += [
+            EndedCampaign(each.campaign_id, each.template, each.starts_at, each.ends_at) for each in over
+        ]
         self._register_standing([each.campaign for each in decisions if each.is_open and each.campaign])
         self._register_resting(taking, target_day)
         money = budgets_of(engine, taking, self._planning.budgets, begins)
@@ -208,19 +216,14 @@ class _Course:
                 planned.expected_cost += Decimal(str(row["cost"]))
             else:
                 planned.refused += users
-        cost = engine.fetch(_COST)[0]
-        spent, spend = (Decimal(str(cost[name] or 0)) for name in ("cost", "spend"))
-        course.nights.append(NightCost(day, spent, spend, self._policy.limits.max_cost_share))
+        cost = Decimal(str(engine.fetch(_COST)[0]["cost"] or 0))
+        limit = self._policy.limits.max_cost_share
+        course.nights.append(NightCost(day, cost, audience_spend(engine), limit))
 
     def _go_on(self, decisions: Sequence[CampaignDecision]) -> None:
         known = {each.campaign_id for each in self._existing}
         opened = [each.campaign for each in decisions if each.campaign and each.campaign_id not in known]
         over = {each.campaign_id for each in decisions if each.outcome == "ended"}
-        self._ended += [
-            EndedCampaign(each.campaign_id, each.template, each.starts_at, each.ends_at)
-            for each in self._existing
-            if each.campaign_id in over
-        ]
         self._existing = [each for each in self._existing if each.campaign_id not in over] + opened
 
 

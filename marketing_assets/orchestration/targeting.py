@@ -37,7 +37,7 @@ _OPEN_CAMPAIGNS = (
     ("reward_cap", "decimal(14,2)"),
     ("cost_share", "decimal(14,12)"),
     ("budget", "decimal(14,2)"),
-    ("committed", "decimal(18,6)"),
+    ("committed", "decimal(38,6)"),
     ("assigned_on", "date"),
     ("valid_from", "timestamp with time zone"),
     ("valid_until", "timestamp with time zone"),
@@ -176,6 +176,14 @@ def eligible_audiences(
     found = engine.fetch(sql("eligible_audiences"), holdout.parameters)
     engine.drop("templates")
     return {str(row["template"]): int(str(row["users"])) for row in found}
+
+
+def audience_spend(engine: Engine) -> Decimal:
+    """What the users with the pattern of a campaign that takes targets have spent in the window.
+
+    Reads `open_campaigns`, `qualified_users` and `user_features`.
+    """
+    return Decimal(str(engine.fetch(sql("audience_spend"))[0]["spend"]))
 
 
 def decide(

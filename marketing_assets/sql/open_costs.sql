@@ -20,7 +20,7 @@ with published as (
 
 select
     cast(p.campaign_id as varchar) as campaign_id,
-    cast(sum(p.expected_cost) as decimal(18, 6)) as expected_cost
+    cast(sum(p.expected_cost) as decimal(38, 6)) as expected_cost
 from published as p
 left join converted_targets as c on c.campaign_id = p.campaign_id and c.user_id = p.user_id
 where c.user_id is null and p.valid_until > $begins

@@ -7,7 +7,7 @@ with drawn as (
         campaign_id,
         count(*) filter (where arm = 'treatment') as treatment,
         count(*) filter (where arm = 'control') as control,
-        cast(sum(expected_cost) as decimal(18, 6)) as expected_cost
+        cast(sum(expected_cost) as decimal(38, 6)) as expected_cost
     from night_targets
     group by campaign_id
 ),
@@ -39,7 +39,7 @@ select
     cast(coalesce(r.over_budget, 0) as bigint) as over_budget,
     cast(coalesce(d.control, 0) as bigint) as control,
     cast(coalesce(d.treatment, 0) as bigint) as treatment,
-    cast(coalesce(d.expected_cost, 0) as decimal(18, 6)) as expected_cost
+    cast(coalesce(d.expected_cost, 0) as decimal(38, 6)) as expected_cost
 from night_campaigns as c
 left join drawn as d on d.campaign_id = c.campaign_id
 left join refused as r on r.campaign_id = c.campaign_id

@@ -70,14 +70,9 @@ def opted_out_targets(exempt: str | None = None) -> exp.Query:
     return _without(query, exempt)
 
 
-def cost_and_spend(exempt: str | None = None) -> exp.Query:
-    """Expected cost of the targets and spend of their users, each user once, as `cost` and `spend`."""
-    users = (
-        exp.select("c.user_id", "sum(c.expected_cost) as cost", "max(c.spend) as spend")
-        .from_("checked as c")
-        .group_by("c.user_id")
-    )
-    return exp.select("sum(cost) as cost", "sum(spend) as spend").from_(_without(users, exempt).subquery("u"))
+def expected_cost(exempt: str | None = None) -> exp.Query:
+    """Expected cost of the targets, apart from those with a key in the relation `exempt`, as `cost`."""
+    return _without(exp.select("sum(c.expected_cost) as cost").from_("checked as c"), exempt)
 
 
 def costs_by_campaign() -> exp.Query:

@@ -384,3 +384,19 @@ def test_a_campaign_ended_by_hand_says_so_and_is_not_opened_again_by_a_rebuild(p
     assert never_began.campaign_id not in decided(policy, [never_began])
     later = replace(never_began, ended_by_hand_at=begins + timedelta(days=1))
     assert stood_before([later], begins) == [replace(later, status="active")]
+
+
+@pytest.mark.parametrize("status", ["paused", "expired"])
+def test_a_rerun_of_the_night_that_opened_what_somebody_stopped_since_names_no_id_twice(
+    policy: Policy, status: str
+) -> None:
+    stopped = replace(
+        opened_on(policy, TARGET_DAY, "re-engagement"),
+        status=status,
+        ended_by_hand_at=None if status == "paused" else datetime(2026, 11, 22, 9, tzinfo=UTC),
+    )
+    decisions = decide(policy, [stopped])
+    ids = [each.campaign_id for each in decisions]
+    assert len(ids) == len(set(ids)) == 7
+    (same,) = [each for each in decisions if each.campaign_id == stopped.campaign_id]
+    assert same.outcome == ("paused" if status == "paused" else "not_opened")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from marketing_assets.domain.campaigns import Campaign, canonical_json
+from marketing_assets.domain.campaigns import Campaign, canonical_json, own_pattern
 from marketing_assets.domain.edits import (
     CampaignEdit,
     NewCampaign,
@@ -103,7 +103,10 @@ def test_what_is_said_counts() -> None:
 
 def test_criteria_are_a_pattern_of_its_own() -> None:
     campaign = made(pattern=None, criteria=[{"feature": "spend", "at_least": 100}], number=2)
-    assert (campaign.template, campaign.target_pattern) == ("manual-summer-sale-2", "manual_summer_sale_2")
+    assert (campaign.template, campaign.target_pattern) == (
+        "manual-summer-sale-2",
+        "manual_summer_sale_2_20261122",
+    )
     assert campaign.campaign_id == "manual-summer-sale-2-2026-11-22"
 
 
@@ -250,3 +253,16 @@ def test_what_is_promised_or_measured_makes_a_new_version(change: dict[str, obje
 )
 def test_every_frozen_setting_of_the_measurement_makes_a_new_version(name: str, value: object) -> None:
     assert is_new_version(terms(), terms().model_copy(update={name: value}))
+
+
+def test_criteria_of_two_campaigns_of_one_name_stay_apart() -> None:
+    criteria = [{"feature": "spend", "at_least": 50}]
+    first, second, numbered = (
+        made(number, pattern=None, criteria=criteria, starts_at=NOW + timedelta(days=days))
+        for number, days in ((1, 1), (1, 3), (2, 1))
+    )
+    patterns = {each.target_pattern for each in (first, second, numbered)}
+    assert len(patterns) == 3
+    assert all(own_pattern(each) is not None for each in (first, second, numbered))
+    longest = made(99, name="x" * 200, pattern=None, criteria=criteria)
+    assert len(longest.target_pattern) <= 60

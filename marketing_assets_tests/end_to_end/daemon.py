@@ -50,7 +50,7 @@ def quick_home(directory: Path) -> dict[str, str]:
     text = resources.files("marketing_assets.orchestration").joinpath("dagster.yaml").read_text("utf-8")
     for slow, quick in {
         "poll_interval_seconds: 30": "poll_interval_seconds: 2",
-        "  class: WatchedRunLauncher\n": "  class: WatchedRunLauncher\n  config: {gone_after_seconds: 6}\n",
+        "  class: WatchedRunLauncher\n": "  class: WatchedRunLauncher\n  config: {gone_after_seconds: 12}\n",
     }.items():
         assert text.count(slow) == 1
         text = text.replace(slow, quick)

@@ -210,7 +210,7 @@ def test_a_night_of_the_schedule_is_whole_again_without_anybody(
 def test_a_run_that_computes_through_a_restart_is_not_taken_for_dead(
     server: OwnServer, world: World, dagster_url: str, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
-    # Run monitoring of this daemon calls a run dead that nobody has seen for six seconds.
+    # Run monitoring of this daemon calls a run dead that nobody has seen for twelve seconds.
     faults = faults_at_night(tmp_path, TEST_POINT="hold:user_features")
     with daemon_on(Shell(world, dagster_url), quick_home(tmp_path / "dagster"), faults) as daemon:
         daemon.until_schedules_are_known()

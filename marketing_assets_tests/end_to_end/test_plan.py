@@ -88,11 +88,21 @@ def test_a_plan_of_the_first_night_is_that_night_and_leaves_no_trace(ready: Worl
 
 @pytest.mark.verify
 def test_two_nights_go_on_from_each_other(ready: World) -> None:
-    found = planned(ready, policy_file(ready, ("days: 21", "days: 7")), DAY, NEXT)
+    week = ("days: 21", "days: 7")
+    rest = "\n    priority: 6\n    reward_for: first_purchase\n    max_reward: 25\n    cooldown_days: "
+    day_long = (
+        f"days: 30{rest}0\n    attribution_days: 14",
+        f"days: 1{rest}9\n    attribution_days: 1",
+    )
+    found = planned(ready, policy_file(ready, week, day_long), DAY, NEXT)
     assert [night.day for night in found.proposed.nights] == [DAY, NEXT]
     welcome = found.proposed.campaigns["welcome-bonus-2026-02-11"]
     assert welcome.outcome == "opened"
     assert welcome.targets == 55 - sum(user.startswith(("inactive", "new")) for user in GLOBAL_HOLDOUT)
+    # Who was in the campaign of one day rests on the night that opens the next one.
+    assert found.proposed.campaigns["location-promo-2026-02-11"].targets > 0
+    successor = found.proposed.campaigns["location-promo-2026-02-12"]
+    assert (successor.outcome, successor.targets) == ("opened", 1)
     # On the second night six of its seven days are left, so that who is new then comes too late.
     assert found.current.campaigns["welcome-bonus-2026-02-11"].targets == welcome.targets + 1
 

@@ -563,10 +563,8 @@ def put_costs(platform: Platform, targets: Sequence[tuple[str, str, str, str]]) 
 def test_a_night_that_costs_more_than_its_share_of_the_spend_is_refused(
     platform: Platform, cost: str, spend: str, observed: float, passed: bool
 ) -> None:
-    other = "3.00" if Decimal(spend) > 0 else "0.00"
-    # A user in two campaigns spends once.
-    put_costs(platform, [("a", "u1", cost, spend), ("b", "u1", other, spend)])
-    result = cost_in_proportion(platform, D)
+    put_costs(platform, [("a", "u1", cost, "9"), ("b", "u1", "3.00" if cost[0] == "2" else "0.00", "9")])
+    result = cost_in_proportion(platform, D, Decimal(spend))
     assert (result.passed, metadata(result, "observed"), metadata(result, "limit")) == (
         passed,
         observed,
@@ -580,7 +578,8 @@ def test_what_was_published_before_is_not_charged_again(platform: Platform) -> N
     put_costs(platform, [("a", "u1", "90.00", "100"), ("a", "u2", "1.00", "100")])
     keys = [("campaign_id", "varchar"), ("user_id", "varchar")]
     platform.engine.register_rows("kept_targets", keys, [["a", "u1"]])
-    assert cost_in_proportion(platform, D, exempt="kept_targets").passed
+    assert not cost_in_proportion(platform, D, Decimal(100)).passed
+    assert cost_in_proportion(platform, D, Decimal(100), exempt="kept_targets").passed
 
 
 def test_a_new_target_who_had_opted_out_stops_the_night(platform: Platform) -> None:

@@ -24,6 +24,7 @@ from marketing_assets.orchestration.metadata import (
 )
 from marketing_assets.orchestration.platform import Platform
 from marketing_assets.orchestration.targeting import (
+    audience_spend,
     budgets_of,
     decide,
     holdout_of,
@@ -125,7 +126,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             checked = [
                 *check_dataset(platform, CAMPAIGN_TARGETS, [day], exempt="kept_targets"),
                 *check_dataset(platform, TARGETING_DECISIONS, [day], exempt="kept_targets"),
-                *check_targets(platform, day, exempt="kept_targets"),
+                *check_targets(platform, day, audience_spend(engine), exempt="kept_targets"),
             ]
             platform.engine.drop(*_RELATIONS)
             yield dg.MaterializeResult(

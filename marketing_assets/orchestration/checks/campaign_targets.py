@@ -38,8 +38,9 @@ CONSENT = dg.AssetCheckSpec(
 COST = dg.AssetCheckSpec(
     "cost_in_proportion",
     asset=CAMPAIGN_TARGETS.name,
-    description="What the night's new targets are expected to cost, against what these users have spent in "
-    "the window; the limit is `max_cost_share` of the policy's limits, which a policy that means it raises.",
+    description="What the night's new targets are expected to cost, against what the audience of its "
+    "campaigns has spent in the window; the limit is `max_cost_share` of the policy's limits, which a policy "
+    "that means it raises.",
     blocking=True,
 )
 
@@ -49,15 +50,17 @@ def target_check_specs() -> list[dg.AssetCheckSpec]:
     return [REASONS, CONSENT, COST, ARMS]
 
 
-def check_targets(platform: Platform, day: date, exempt: str | None = None) -> list[dg.AssetCheckResult]:
-    """Results of all of them; the relation `opted_out` is what the run read.
+def check_targets(
+    platform: Platform, day: date, spend: Decimal, exempt: str | None = None
+) -> list[dg.AssetCheckResult]:
+    """Results of all of them; the relation `opted_out` is what the run read, `spend` that of the audience.
 
     Targets with a key in the relation `exempt` stand, whatever policy and consent say now.
     """
     return [
         reasons_true(platform, day, exempt),
         consent_respected(platform, day, exempt),
-        cost_in_proportion(platform, day, exempt),
+        cost_in_proportion(platform, day, spend, exempt),
         arms_as_configured(platform, day),
     ]
 
@@ -101,13 +104,14 @@ def consent_respected(platform: Platform, day: date, exempt: str | None = None) 
     )
 
 
-def cost_in_proportion(platform: Platform, day: date, exempt: str | None = None) -> dg.AssetCheckResult:
-    """Fails where the night promises more than the policy's share of what its targets have spent."""
-    from marketing_assets.storage.comparison_queries import cost_and_spend, costs_by_campaign
+def cost_in_proportion(
+    platform: Platform, day: date, spend: Decimal, exempt: str | None = None
+) -> dg.AssetCheckResult:
+    """Fails where the night promises more than the policy's share of what its audience has spent."""
+    from marketing_assets.storage.comparison_queries import costs_by_campaign, expected_cost
 
     register_partitions(platform, CAMPAIGN_TARGETS, [day])
-    row = platform.engine.fetch(cost_and_spend(exempt))[0]
-    cost, spend = (Decimal(str(row[name] or 0)) for name in ("cost", "spend"))
+    cost = Decimal(str(platform.engine.fetch(expected_cost(exempt))[0]["cost"] or 0))
     limit = platform.policy.limits.max_cost_share
     share = cost / spend if spend > 0 else Decimal(cost > 0)
     return check_result(
