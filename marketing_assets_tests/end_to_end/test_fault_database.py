@@ -208,11 +208,11 @@ def test_a_night_of_the_schedule_is_whole_again_without_anybody(
 
 
 def test_a_run_that_computes_through_a_restart_is_not_taken_for_dead(
-    server: OwnServer, world: World, dagster_url: str, undisturbed: dict[str, Any], tmp_path: Path
+    server: OwnServer, world: World, own_dagster_url: str, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     # Run monitoring of this daemon calls a run dead that nobody has seen for twelve seconds.
     faults = faults_at_night(tmp_path, TEST_POINT="hold:user_features")
-    with daemon_on(Shell(world, dagster_url), quick_home(tmp_path / "dagster"), faults) as daemon:
+    with daemon_on(Shell(world, own_dagster_url), quick_home(tmp_path / "dagster"), faults) as daemon:
         daemon.until_schedules_are_known()
         (tmp_path / "dawn").touch()
         let_go = held(world, "user_features")
