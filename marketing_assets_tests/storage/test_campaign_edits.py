@@ -177,7 +177,7 @@ def test_criteria_of_its_own_are_kept(serving: Engine, reader: psycopg.Connectio
     ]
     made = create(serving, policy, pattern=None, criteria=rule)
     found = row(reader, made.campaign_id, "target_pattern", "qualifying_criteria")
-    assert found == ("manual_summer_sale", {"rule": rule})
+    assert found == ("manual_summer_sale_20260211", {"rule": rule})
 
 
 def test_a_name_that_is_taken_gets_the_next_number(serving: Engine, policy: Policy) -> None:
