@@ -12,6 +12,7 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon import daemon as _first  # noqa: F401 - the scheduler needs it to be there
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
 
 from marketing_assets.storage import clock
