@@ -26,9 +26,9 @@ def logged(settings: Settings, user: str, day: date) -> list[LoggedDecision]:
         LakeError: the night has no log, or is older than what the lake keeps.
     """
     lake = Lake(settings.lake)
-    days = [each for each in lake.days(TARGETING_DECISIONS) if each <= day]
-    if not days or days[-1] != day:
-        kept = lake.days(TARGETING_DECISIONS)
+    kept = lake.days(TARGETING_DECISIONS)
+    days = [each for each in kept if each <= day]
+    if day not in kept:
         span = f"nights are logged from {kept[0]} to {kept[-1]}" if kept else "no night is logged yet"
         raise LakeError(
             f"the night of {day} has no log of decisions in {settings.lake}",

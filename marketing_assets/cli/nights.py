@@ -40,9 +40,8 @@ class Nights:
     def __init__(self, settings: Settings, progress: Progress) -> None:
         self.settings = settings
         self._progress = progress
-        load_policy(
-            settings.policy, settings.window_days
-        )  # a mistake in it is said before anything is started
+        # A mistake in it is said before anything is started.
+        load_policy(settings.policy, settings.window_days)
         progress("starting PostgreSQL and Dagster")
         self._runner = Runner(settings, progress)
         self.record: LakeRecord = ensure_record(

@@ -17,6 +17,7 @@ from marketing_assets.domain.campaigns import Campaign
 from marketing_assets.domain.days import day_of
 from marketing_assets.domain.targeting import EndedCampaign
 from marketing_assets.engine.base import Engine, Row, Value, sql
+from marketing_assets.storage.copying import copy_query
 from marketing_assets.storage.datasets import ARCHIVED_TARGETS, CAMPAIGN_TARGETS, TARGETING_DECISIONS, Dataset
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.repositories import nights
@@ -154,12 +155,5 @@ def _cut_down(dataset: Dataset) -> exp.Query:
 
 
 def _export_keys(connection: Connection, file: Path, first: date, last: date) -> None:
-    statement = (
-        "copy (select campaign_id, user_id from marketing.campaign_targets"
-        " where assigned_on between %s and %s) to stdout (format csv, header)"
-    )
-    assigned = (first + timedelta(days=1), last + timedelta(days=1))
-    cursor = connection.connection.cursor()
-    with cursor.copy(statement, assigned) as copy, file.open("wb") as stream:
-        for chunk in copy:
-            stream.write(chunk)
+    query = "select campaign_id, user_id from marketing.campaign_targets where assigned_on between %s and %s"
+    copy_query(connection, query, (first + timedelta(days=1), last + timedelta(days=1)), file)
