@@ -78,6 +78,51 @@ def _known_services(urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return urls
 
 
+LEAST_SECRET = 32
+"""Bytes that a secret key has at least."""
+
+ALGORITHMS = ("EdDSA", "ES256", "RS256", "HS256")
+"""How a token may be signed, at most."""
+
+
+def _listed(value: object) -> object:
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _known_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [name for name in names if name not in ALGORITHMS]:
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(ALGORITHMS)}")
+    return names
+
+
+def _origins(urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        if not re.fullmatch(r"https?://[^\s/*]+", url):
+            raise ValueError(f"{url!r} is not an origin such as https://app.example.org")
+    return urls
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < LEAST_SECRET:
+        raise ValueError(f"a secret of at least {LEAST_SECRET} bytes, such as `openssl rand -hex 32` prints")
+    return secret
+
+
+def _rate(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour)", text):
+        raise ValueError("a number of calls and a time, such as 600/minute (second, minute or hour)")
+    return text
+
+
+def _limit_storage(url: str) -> str:
+    if url != "memory" and not re.fullmatch(r"rediss?://\S+", url):
+        raise ValueError("memory, or the address of a Redis such as redis://127.0.0.1:6379/0")
+    return url
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+
+
 class Settings(BaseSettings):
     """What the environment (or `.env` in the working directory) says; defaults serve a laptop."""
 
@@ -132,6 +177,26 @@ class Settings(BaseSettings):
     ui_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "http://127.0.0.1:3000", validation_alias="MARKETING_UI_URL"
     )
+
+    jwt_issuer: str = Field("marketing-assets", min_length=1, validation_alias="MARKETING_JWT_ISSUER")
+    jwt_audience: str = Field("marketing", min_length=1, validation_alias="MARKETING_JWT_AUDIENCE")
+    jwt_algorithms: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_known_algorithms)
+    ] = Field((), validation_alias="MARKETING_JWT_ALGORITHMS")
+    jwt_keys: str | None = Field(None, validation_alias="MARKETING_JWT_KEYS")
+    jwt_secret: Secret | None = Field(None, validation_alias="MARKETING_JWT_SECRET")
+    pseudonym_key: Secret | None = Field(None, validation_alias="MARKETING_PSEUDONYM_KEY")
+    erasure_key: Secret | None = Field(None, validation_alias="MARKETING_ERASURE_KEY")
+    rate_limit: Annotated[str, AfterValidator(_rate)] = Field(
+        "600/minute", validation_alias="MARKETING_RATE_LIMIT"
+    )
+    rate_limit_storage: Annotated[str, AfterValidator(_limit_storage)] = Field(
+        "memory", validation_alias="MARKETING_RATE_LIMIT_STORAGE"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = (
+        Field((), validation_alias="MARKETING_CORS_ORIGINS")
+    )
+    sidecar_connections: int = Field(8, ge=1, le=200, validation_alias="MARKETING_SIDECAR_CONNECTIONS")
 
     @field_validator("retention_days")
     @classmethod
@@ -195,7 +260,7 @@ _SAID = {
 def _settings_error(error: ValidationError) -> SettingsError:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "a setting"
-    secret = ("URL" in name and name != "MARKETING_UI_URL") or "KEY" in name
+    secret = ("URL" in name and name != "MARKETING_UI_URL") or "KEY" in name or "SECRET" in name
     value = "(hidden)" if secret else repr(first["input"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "one of")
     if first["type"] != "value_error" and first["loc"]:

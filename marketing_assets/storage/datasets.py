@@ -504,6 +504,9 @@ ARCHIVED_TARGETS = Dataset(
         Column("viewed_at", "timestamp with time zone", "first view, UTC", nullable=True),
         Column("converted_at", "timestamp with time zone", "first conversion, UTC", nullable=True),
         Column("created_at", "timestamp with time zone", "when it was published, UTC"),
+        Column("dismissed_at", "timestamp with time zone", "when it was put away, UTC", nullable=True),
+        Column("rewards", "integer", "rewards reserved or spent"),
+        Column("rewarded", "decimal(14,2)", "sum of these, in the currency"),
     ),
 )
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -136,10 +137,64 @@ campaign_targets = Table(
     Column("viewed_at", _INSTANT),
     Column("converted_at", _INSTANT),
     Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("dismissed_at", _INSTANT, comment="when the user put the offer away"),
+    Column("rewards", Integer, nullable=False, server_default=text("0"), comment="reserved or spent"),
+    Column("rewarded", _MONEY, nullable=False, server_default=text("0"), comment="sum of these"),
     PrimaryKeyConstraint("user_id", "campaign_id"),
     CheckConstraint("arm in ('treatment', 'control')", name="arm"),
     CheckConstraint("status in ('eligible', 'viewed', 'converted')", name="status"),
     postgresql_with={"fillfactor": 90},  # room to update a row in its page when its offer is seen
+)
+
+# No key of another table: an event is taken in one statement that has found its target already.
+campaign_events = Table(
+    "campaign_events",
+    metadata,
+    Column("user_id", _USER, nullable=False),
+    Column("event_id", Uuid, nullable=False, comment="made by the app, the same at every attempt"),
+    Column("campaign_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("occurred_at", _INSTANT, nullable=False, comment="corrected by the app's clock, then clamped"),
+    Column("received_at", _INSTANT, nullable=False),
+    Column("claimed_at", _INSTANT, nullable=False, comment="occurred_at as the app said it"),
+    Column("sent_at", _INSTANT, nullable=False, comment="as the app said it, at the first attempt that came"),
+    Column("amount", _MONEY, comment="of a conversion, as claimed"),
+    Column("items", JSONB),
+    Column("transaction_id", Text),
+    Column("body_hash", Text, nullable=False, comment="of the event without sent_at, to know a duplicate by"),
+    PrimaryKeyConstraint("user_id", "event_id"),
+    CheckConstraint("kind in ('view', 'click', 'dismiss', 'conversion')", name="kind"),
+    Index(None, "received_at", postgresql_using="brin"),
+)
+
+_GRANTED = text("state in ('reserved', 'spent')")
+_RESERVED = text("state = 'reserved'")
+
+rewards = Table(
+    "rewards",
+    metadata,
+    Column("user_id", _USER, nullable=False),
+    Column("event_id", Uuid, nullable=False, comment="of the conversion that claimed it"),
+    Column("campaign_id", Text, nullable=False),
+    Column("transaction_id", Text),
+    Column("claimed", _MONEY, nullable=False, comment="amount of the purchase, as the app said it"),
+    Column("amount", _MONEY, nullable=False, comment="reserved: promised; spent: paid; else 0"),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, comment="why it was declined or released"),
+    Column("occurred_at", _INSTANT, nullable=False, comment="of the event"),
+    Column("decided_at", _INSTANT, nullable=False),
+    Column("settled_on", Date, comment="the night that confirmed or released it"),
+    PrimaryKeyConstraint("user_id", "event_id"),
+    CheckConstraint("state in ('reserved', 'spent', 'released', 'declined')", name="state"),
+    CheckConstraint("amount >= 0", name="amount"),
+    Index(
+        "uq_rewards_user_id_transaction_id",
+        "user_id",
+        "transaction_id",
+        unique=True,
+        postgresql_where=_GRANTED,
+    ),
+    Index("ix_rewards_reserved", "occurred_at", postgresql_where=_RESERVED),
 )
 
 user_consent = Table(
@@ -241,6 +296,58 @@ requests = Table(
     Index("ix_requests_open", "requested_at", postgresql_where=_OPEN),
 )
 
+# One row a request that may be sent twice: the answer that it got, for the one that comes again.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("caller", Text, nullable=False, comment="pseudonym"),
+    Column("key", Text, nullable=False),
+    Column("body_hash", Text, nullable=False, comment="of the call and its body"),
+    Column("status", Integer, nullable=False),
+    Column("answer", JSONB, nullable=False),
+    Column("location", Text),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+    PrimaryKeyConstraint("caller", "key"),
+)
+
+# What a pseudonym is made with and traced back by, until the user is erased.
+subject_keys = Table(
+    "subject_keys",
+    metadata,
+    Column("user_id", _USER, primary_key=True),
+    Column("key", LargeBinary, nullable=False, comment="secret, random"),
+    Column("pseudonym", Text, nullable=False, unique=True, comment="HMAC-SHA-256(key, user_id)"),
+)
+
+erased_users = Table(
+    "erased_users",
+    metadata,
+    Column("user_hash", Text, primary_key=True, comment="HMAC-SHA-256(MARKETING_ERASURE_KEY, user_id)"),
+    Column("key_fingerprint", Text, nullable=False, comment="of MARKETING_ERASURE_KEY"),
+    Column("request_id", Uuid, nullable=False, comment="the request, which is the receipt"),
+    Column("asked_at", _INSTANT, nullable=False),
+    Column("erased_at", _INSTANT, comment="when everything was gone"),
+)
+
+erased_targets = Table(
+    "erased_targets",
+    metadata,
+    Column("campaign_id", ForeignKey(marketing_campaigns.c.campaign_id), nullable=False),
+    Column("campaign_version", Integer, nullable=False),
+    Column("arm", Text, nullable=False),
+    Column("targets", BigInteger, nullable=False, comment="of users who were erased; of nobody by name"),
+    PrimaryKeyConstraint("campaign_id", "campaign_version", "arm"),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("request_id", ForeignKey(requests.c.request_id, ondelete="CASCADE"), primary_key=True),
+    Column("user_id", _USER, nullable=False, index=True),
+    Column("document", JSONB, nullable=False, comment="everything that is held about the user"),
+    Column("made_at", _INSTANT, nullable=False),
+)
+
 simulated_clock = Table(
     "simulated_clock",
     metadata,
@@ -264,4 +371,14 @@ audit_log = Table(
     Column("after", JSONB, nullable=False),
     Column("previous_hash", Text, nullable=False, comment="SHA-256 of the entry before"),
     Index(None, "subject"),
+)
+
+# How far the log goes, so that entries that were removed at its end are missed.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("only_row", Integer, primary_key=True, server_default=text("1")),
+    Column("entry_id", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False, comment="SHA-256 of the newest entry"),
+    CheckConstraint("only_row = 1", name="only_row"),
 )

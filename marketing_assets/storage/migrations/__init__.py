@@ -1,3 +1,3 @@
 """Alembic migrations of the serving schema; `REVISION` is the newest one."""
 
-REVISION = "0005"
+REVISION = "0006"
