@@ -18,6 +18,19 @@ _BACKEND_START: ColumnClause[datetime] = literal_column(
     "(select a.backend_start from pg_stat_activity a where a.pid = simulated_clock.backend_pid)"
 )
 
+NOW_SQL = (
+    "coalesce((select s.instant from marketing.simulated_clock s where s.backend_pid is null"
+    " or s.backend_start = (select a.backend_start from pg_stat_activity a where a.pid = s.backend_pid)),"
+    " now())"
+)
+"""The same instant inside of a statement: that of `now`, for calls that make one round trip."""
+
+IS_SIMULATED_SQL = (
+    "exists (select from marketing.simulated_clock s where s.backend_pid is null"
+    " or s.backend_start = (select a.backend_start from pg_stat_activity a where a.pid = s.backend_pid))"
+)
+"""Whether it is not the system's."""
+
 
 def now(connection: Connection) -> datetime:
     """The instant it is for every part of the system, aware, UTC."""

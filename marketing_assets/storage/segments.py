@@ -79,6 +79,7 @@ def export_segments(
             "f.user_id", "s.primary_pattern", "s.patterns", "f.spend", "f.transactions", "f.top_location"
         )
         .select("f.top_category", exp.alias_(exp.Literal.string(day.isoformat()), "as_of"))
+        .select("f.average_order")
         .from_(exp.to_table(features).as_("f"))
         .join(of_user.subquery("s"), on="s.user_id = f.user_id")
         .order_by("f.user_id")

@@ -230,6 +230,7 @@ def _segments_slot(name: str) -> Table:
         Column("top_location", Text),
         Column("top_category", Text),
         Column("as_of", Date, nullable=False),
+        Column("average_order", _MONEY, comment="null in a night of before there was one"),
         # It is filled and analyzed once, then emptied: autovacuum would only hold the lock that this needs.
         postgresql_with={
             "autovacuum_vacuum_insert_threshold": -1,

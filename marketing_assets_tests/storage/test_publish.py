@@ -85,7 +85,17 @@ def test_a_night_is_published_as_the_lake_has_it(maker: NightMaker, reader: psyc
         for user in ("ann", "bob")
     ]
     assert rows(reader, "select * from marketing.user_segments order by user_id") == [
-        (user, "new_shopper", ["new_shopper", "general"], Decimal("10.00"), 1, "Store 1", "Food", D)
+        (
+            user,
+            "new_shopper",
+            ["new_shopper", "general"],
+            Decimal("10.00"),
+            1,
+            "Store 1",
+            "Food",
+            D,
+            Decimal("10.00"),
+        )
         for user in ("ann", "bob")
     ]
     assert rows(reader, "select * from marketing.segment_summary order by pattern") == [

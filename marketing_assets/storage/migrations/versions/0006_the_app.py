@@ -34,10 +34,30 @@ def upgrade() -> None:
         sa.Column("rewarded", _MONEY, server_default=sa.text("0"), nullable=False, comment="sum of these"),
         schema="marketing",
     )
+    _extend_segments()
     _make_events()
     _make_rewards()
     _make_subjects()
     _make_calls()
+
+
+def _extend_segments() -> None:
+    for name in ("user_segments_a", "user_segments_b"):
+        op.add_column(
+            name,
+            sa.Column(
+                "average_order", _MONEY, nullable=True, comment="null in a night of before there was one"
+            ),
+            schema="marketing",
+        )
+    # Columns can be added at the end of a view; who may read it may read it afterwards.
+    op.execute(
+        "create or replace view marketing.user_segments as"
+        " select * from marketing.user_segments_a"
+        " where (select slot from marketing.live_segments) = 'a'"
+        " union all select * from marketing.user_segments_b"
+        " where (select slot from marketing.live_segments) = 'b'"
+    )
 
 
 def _make_events() -> None:
@@ -202,7 +222,17 @@ def _make_calls() -> None:
 
 
 def downgrade() -> None:
-    """Forget them."""
+    """Forget them; nothing that depends on the view but it."""
+    op.execute("drop view marketing.user_segments")
+    for name in ("user_segments_a", "user_segments_b"):
+        op.drop_column(name, "average_order", schema="marketing")
+    op.execute(
+        "create view marketing.user_segments as"
+        " select * from marketing.user_segments_a"
+        " where (select slot from marketing.live_segments) = 'a'"
+        " union all select * from marketing.user_segments_b"
+        " where (select slot from marketing.live_segments) = 'b'"
+    )
     for name in (
         "exports",
         "erased_targets",

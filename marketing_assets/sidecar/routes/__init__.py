@@ -1,0 +1,1 @@
+"""The calls, one module for each thing they are about."""

@@ -1,0 +1,42 @@
+"""Analytics: how campaigns did, for the people of marketing."""
+
+from datetime import date, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from marketing_assets.sidecar.answers import ETAG, NOT_MODIFIED, answer
+from marketing_assets.sidecar.context import Context
+from marketing_assets.sidecar.problems import FieldError, Problem, documented
+from marketing_assets.sidecar.schemas import Analytics
+from marketing_assets.sidecar.security import AdminCaller
+from marketing_assets.storage.repositories import dashboards
+
+router = APIRouter(tags=["analytics"])
+
+_LONGEST_DAYS = 400
+_DEFAULT_DAYS = 30
+
+
+@router.get(
+    "/analytics",
+    response_model=Analytics,
+    responses={200: {"headers": ETAG}, **NOT_MODIFIED, **documented(422)},
+)
+def read_analytics(
+    request: Request,
+    _: AdminCaller,
+    first: Annotated[
+        date | None, Query(alias="from", description="first day; default: 30 days with `to`")
+    ] = None,
+    last: Annotated[date | None, Query(alias="to", description="last day; default: today")] = None,
+) -> Response:
+    """How the campaigns did that were open in a range of business days, 400 of them at most."""
+    context: Context = request.app.state.context
+    today = dashboards.today(context.engine, context.zone)
+    last = last or (today if first is None or first <= today else first)
+    first = first or max(date.min, last - timedelta(days=min(_DEFAULT_DAYS - 1, last.toordinal() - 1)))
+    if not 0 <= (last - first).days < _LONGEST_DAYS:
+        detail = f"from {first} to {last} are not 1 to {_LONGEST_DAYS} days"
+        raise Problem(422, detail, errors=[FieldError(pointer="/query/from", detail=detail)])
+    return answer(request, dashboards.analytics(context.engine, first, last, context.zone))
