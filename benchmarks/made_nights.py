@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
+import psycopg
+
 from marketing_assets.domain.campaigns import Campaign
 from marketing_assets.engine.duckdb import DuckDBEngine
 from marketing_assets.policy.load import load_policy
@@ -129,6 +131,12 @@ class MadeNights:
             at=_midnight(day + timedelta(days=1)),
         )
         return published, time.perf_counter() - start
+
+    def settle(self) -> None:
+        """Let the tables come to rest, as they are hours after a night."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("vacuum (analyze)")
+            connection.execute("checkpoint")
 
     def _open_engine(self) -> None:
         self._engine = DuckDBEngine(

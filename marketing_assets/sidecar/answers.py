@@ -1,8 +1,10 @@
-"""Answers that PostgreSQL has written: their ETag, and 304 for whoever has them already."""
+"""Answers to reads: their JSON and ETag, and 304 for whoever has them already."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from fastapi import Request, Response
 
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
@@ -20,9 +22,9 @@ ETAG: dict[str, Any] = {
 _LONGEST = 4_096
 
 
-def answer(request: Request, body: str, prefix: str = "") -> Response:
-    """200 with the JSON `body`, or 304 where the caller has it; `prefix` begins the ETag."""
-    content = body.encode()
+def answer(request: Request, body: Mapping[str, object] | str, prefix: str = "") -> Response:
+    """200 with `body` (a string is JSON already), or 304 where the caller has it; `prefix` is of the ETag."""
+    content = body.encode() if isinstance(body, str) else orjson.dumps(body)
     etag = f'"{prefix}{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     known = request.headers.get("if-none-match")
     if known is not None and _matches(known, etag):

@@ -8,6 +8,7 @@ from marketing_assets.settings import Settings
 from marketing_assets.sidecar.database import Database
 from marketing_assets.sidecar.limits import Limiter
 from marketing_assets.sidecar.metrics import Metrics
+from marketing_assets.sidecar.offers import Promises
 from marketing_assets.sidecar.security import Tokens
 from marketing_assets.storage.database import connect, locate
 
@@ -32,6 +33,7 @@ class Context:
         self.tokens = Tokens(settings)
         self.limiter = Limiter(settings)
         self.metrics = Metrics()
+        self.promises = Promises(self)
         self._url = locate(settings).product
         self.database = Database(
             self._url.replace("postgresql+psycopg://", "postgresql://"), settings.sidecar_connections

@@ -5,9 +5,9 @@ comes back at once when the database does (docs/decisions/0009).
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -16,7 +16,8 @@ from psycopg.pq import TransactionStatus
 from marketing_assets.sidecar.problems import unavailable
 
 Parameters = Mapping[str, object]
-Connection = AsyncConnection[tuple[object, ...]]
+Row = tuple[object, ...]
+Connection = AsyncConnection[Row]
 
 _WAIT_SECONDS = 2.0
 _CONNECT_SECONDS = 3
@@ -29,12 +30,10 @@ class Database:
 
     def __init__(self, url: str, size: int) -> None:
         self._url = url
-        self._slots: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
-        self._size = size
-        for _ in range(size):
-            self._slots.put_nowait(None)
+        self._free: list[Connection | None] = [None] * size
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
 
-    async def value(self, statement: LiteralString, parameters: Parameters) -> object:
+    async def value(self, statement: str, parameters: Parameters) -> object:
         """The first column of the first row; None where there is no row.
 
         The statement is its own transaction, and so written that doing it twice is doing it once: where a
@@ -46,8 +45,13 @@ class Database:
         row = await self.row(statement, parameters)
         return None if row is None else row[0]
 
-    async def row(self, statement: LiteralString, parameters: Parameters) -> tuple[object, ...] | None:
-        """The first row, likewise."""
+    async def row(self, statement: str, parameters: Parameters) -> Row | None:
+        """The first row; None where there is none."""
+        rows = await self.rows(statement, parameters)
+        return rows[0] if rows else None
+
+    async def rows(self, statement: str, parameters: Parameters) -> list[Row]:
+        """Every row, likewise."""
         kept = await self._take()
         try:
             fresh = kept is None
@@ -88,25 +92,37 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection that is free."""
-        while not self._slots.empty():
-            kept = self._slots.get_nowait()
+        for kept in self._free:
             if kept is not None:
                 await kept.close()
+        self._free.clear()
 
     async def _take(self) -> Connection | None:
-        with suppress(asyncio.QueueEmpty):
-            return self._slots.get_nowait()
+        """A connection, or the right to open one; who comes first is served first."""
+        if self._free and not self._waiting:
+            return self._free.pop()
+        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
-                return await self._slots.get()
+                return await turn
         except TimeoutError:
             raise unavailable("every connection to the database is in use") from None
+        finally:
+            if turn.cancelled():
+                with suppress(ValueError):
+                    self._waiting.remove(turn)
 
     async def _give(self, kept: Connection | None) -> None:
         if kept is not None and kept.pgconn.transaction_status != TransactionStatus.IDLE:
             await kept.close()  # dead, or given up in the middle of something
             kept = None
-        self._slots.put_nowait(kept)
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(kept)
+                return
+        self._free.append(kept)
 
     async def _connect(self) -> Connection:
         return await AsyncConnection.connect(
@@ -119,12 +135,10 @@ class Database:
         )
 
 
-async def _fetched(
-    connection: Connection, statement: LiteralString, parameters: Parameters
-) -> tuple[object, ...] | None:
-    cursor: AsyncCursor[tuple[object, ...]] = connection.cursor()
-    await cursor.execute(statement, parameters, prepare=True)
-    return await cursor.fetchone()
+async def _fetched(connection: Connection, statement: str, parameters: Parameters) -> list[Row]:
+    cursor: AsyncCursor[Row] = connection.cursor()
+    await cursor.execute(statement.encode(), parameters, prepare=True)
+    return await cursor.fetchall()
 
 
 async def _answers(connection: Connection) -> bool:

@@ -6,13 +6,15 @@ One ASGI layer in place of a stack of them: this runs for every call of every us
 import asyncio
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from itertools import count
 from typing import Any
 
 from marketing_assets.sidecar import logs
 from marketing_assets.sidecar.context import Context
+from marketing_assets.sidecar.openapi import PREFIX
 from marketing_assets.sidecar.problems import Problem, response
 from marketing_assets.sidecar.security import Caller
 
@@ -22,7 +24,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PREFIX = "/api/marketing"
 LARGEST_BODY = 1_048_576
 """Bytes of a body at most: 500 events with their items."""
 
@@ -36,7 +37,14 @@ _HEADERS = [
     (b"strict-transport-security", b"max-age=31536000"),
 ]
 _PRIVATE = (b"cache-control", b"private, no-cache")
+_PROCESS = secrets.token_hex(8)
+_NUMBERS = count(1)
 _LOG = logging.getLogger(logs.NAME)
+
+
+def _next_id() -> str:
+    """An id that no other request has, in this process or another."""
+    return f"{_PROCESS}{next(_NUMBERS):x}"
 
 
 class Edge:
@@ -62,10 +70,11 @@ class _Exchange:
         self._receive, self._send = receive, send
         self._started = time.perf_counter()
         self._deadline = 0.0
+        self._bytes = 0
         self._status = 0
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        self._id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self._id = given.decode() if _REQUEST_ID.fullmatch(given) else _next_id()
         self._authorization = headers.get(b"authorization")
         self._extra = [*_HEADERS, (b"x-request-id", self._id.encode())]
         scope["request_id"] = self._id
@@ -123,16 +132,21 @@ class _Exchange:
             )
 
     async def _received(self) -> Message:
-        """The next part of the body, all of which has to be here in time."""
+        """The next part of the body, all of which has to be here in time and within the bound."""
         if self._deadline == 0.0:
             self._deadline = asyncio.get_running_loop().time() + _BODY_SECONDS
         try:
             async with asyncio.timeout_at(self._deadline):
-                return await self._receive()
+                message = await self._receive()
         except TimeoutError:
             raise Problem(
                 408, f"the body did not arrive in {_BODY_SECONDS:.0f} s", headers={"Connection": "close"}
             ) from None
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > LARGEST_BODY:
+            detail = f"a body has at most {LARGEST_BODY:,} bytes"
+            raise Problem(413, detail, headers={"Connection": "close"})
+        return message
 
     async def _sent(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -161,7 +175,4 @@ class _Exchange:
     def _route(self) -> str:
         """The route as it is written, with names in the place of values."""
         route = self._scope.get("route")
-        if route is None:
-            return "none"
-        prefix = PREFIX if self._scope["path"].startswith(PREFIX) else ""
-        return prefix + str(getattr(route, "path", "")).removeprefix(PREFIX)
+        return "none" if route is None else str(getattr(route, "path", "none"))

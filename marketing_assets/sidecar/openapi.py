@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from marketing_assets.sidecar.edge import PREFIX
 from marketing_assets.sidecar.problems import documented
+
+PREFIX = "/api/marketing"
 
 DESCRIPTION = (
     "What the mobile app reads (offers, segments), what it reports (views, clicks, conversions), and what "

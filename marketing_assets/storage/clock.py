@@ -20,14 +20,13 @@ _BACKEND_START: ColumnClause[datetime] = literal_column(
 
 NOW_SQL = (
     "coalesce((select s.instant from marketing.simulated_clock s where s.backend_pid is null"
-    " or s.backend_start = (select a.backend_start from pg_stat_activity a where a.pid = s.backend_pid)),"
-    " now())"
+    " or s.backend_start = (select a.backend_start from pg_stat_get_activity(s.backend_pid) a)), now())"
 )
 """The same instant inside of a statement: that of `now`, for calls that make one round trip."""
 
 IS_SIMULATED_SQL = (
     "exists (select from marketing.simulated_clock s where s.backend_pid is null"
-    " or s.backend_start = (select a.backend_start from pg_stat_activity a where a.pid = s.backend_pid))"
+    " or s.backend_start = (select a.backend_start from pg_stat_get_activity(s.backend_pid) a))"
 )
 """Whether it is not the system's."""
 

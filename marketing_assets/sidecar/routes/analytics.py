@@ -7,12 +7,13 @@ from fastapi import APIRouter, Query, Request, Response
 
 from marketing_assets.sidecar.answers import ETAG, NOT_MODIFIED, answer
 from marketing_assets.sidecar.context import Context
+from marketing_assets.sidecar.openapi import COMMON, PREFIX
 from marketing_assets.sidecar.problems import FieldError, Problem, documented
 from marketing_assets.sidecar.schemas import Analytics
 from marketing_assets.sidecar.security import AdminCaller
 from marketing_assets.storage.repositories import dashboards
 
-router = APIRouter(tags=["analytics"])
+router = APIRouter(prefix=PREFIX, tags=["analytics"], responses=COMMON)
 
 _LONGEST_DAYS = 400
 _DEFAULT_DAYS = 30

@@ -7,13 +7,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from marketing_assets.sidecar.answers import ETAG, NOT_MODIFIED, answer
 from marketing_assets.sidecar.context import Context
+from marketing_assets.sidecar.openapi import COMMON, PREFIX
 from marketing_assets.sidecar.problems import documented
 from marketing_assets.sidecar.schemas import Segments, UserPatterns
 from marketing_assets.sidecar.security import caller_with, erased
 from marketing_assets.storage.repositories import dashboards
 from marketing_assets.storage.repositories.offers import PATTERNS
 
-router = APIRouter(tags=["segments"])
+router = APIRouter(prefix=PREFIX, tags=["segments"], responses=COMMON)
 
 
 @router.get(

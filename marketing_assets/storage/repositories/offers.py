@@ -1,138 +1,81 @@
-"""What the app shows a user: open offers, filled in for them, and the patterns they have.
+"""What the app shows a user: open offers with the promise that was made to them, and the patterns they have.
 
-Each answer is one statement that gives the JSON of the whole answer, written for psycopg's own parameters:
-at thousands of calls a second every other way costs more than the query itself.
+Statements for psycopg's own parameters, each one round trip: they run thousands of times a second.
 """
 
-from typing import Final, LiteralString
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
 
 from marketing_assets.storage.clock import NOW_SQL
 
-IS_ERASED: Final = "select true from marketing.erased_users where user_hash = %(user_hash)s::text"
+IS_ERASED: Final = "select true from marketing.erased_users where user_hash = %(user_hash)s"
 """Whether this user has asked to be erased; no row where not."""
 
-# The texts are filled in by replacing one placeholder after the other. What is put in last, a location or a
-# category, is the only value that could hold braces itself, and an offer has one of the two at most.
-OFFERS: Final[LiteralString] = (
-    "with clock as (select " + NOW_SQL + " as at), found as ("  # noqa: S608 - constants of this package
+OFFERS: Final = (
+    "with me as materialized (select " + NOW_SQL + " as at,"  # noqa: S608 - constants of this package
+    " exists (select from marketing.erased_users e where e.user_hash = %(user_hash)s) as is_erased,"
+    " exists (select from marketing.user_consent o where o.user_id = %(user_id)s"
+    " and o.opted_out_at is not null) as has_opted_out)"
+    " select me.is_erased, t.campaign_id, t.campaign_version, c.revision, c.priority, t.status, t.viewed_at,"
+    " t.valid_from, t.valid_until, t.context ->> 'location', t.context ->> 'category',"
+    " t.dismissed_at is not null, t.rewards, t.rewarded, b.budget - b.spent - b.reserved"
+    " from me left join (marketing.campaign_targets t"
+    " join marketing.marketing_campaigns c on c.campaign_id = t.campaign_id"
+    " join marketing.campaign_budgets b on b.campaign_id = t.campaign_id"
+    ") on t.user_id = %(user_id)s and t.arm = 'treatment' and not me.has_opted_out"
+    " and t.valid_from <= me.at and me.at < t.valid_until"
+    " and c.status = 'active' and c.starts_at <= me.at and me.at < c.ends_at"
+)
+"""The user's targets whose offer is alive, in no order, as rows of `OpenTarget` (see there for none).
+
+Parameters: user_id, user_hash.
+"""
+
+
+class OpenTarget(NamedTuple):
+    """A target whose offer is alive; a user without one has one row with nulls, which says `is_erased`.
+
+    `left` is the money of the campaign's budget that is neither spent nor reserved, None where unlimited.
     """
-    select
-        t.campaign_id, t.status, t.viewed_at, t.valid_from, t.valid_until, t.context, c.priority,
-        c.campaign_type, v.settings,
-        row_number() over (order by c.priority, t.campaign_id) as place,
-        case v.settings -> 'offer' ->> 'unit'
-            when 'percentage' then trim_scale(cast(v.settings -> 'offer' ->> 'value' as numeric)) || '%%'
-            when 'fixed' then
-                trim_scale(cast(v.settings -> 'offer' ->> 'value' as numeric)) || ' ' || %(currency)s::text
-            else trim_scale(cast(v.settings -> 'offer' ->> 'value' as numeric)) || ' points'
-        end as worth,
-        coalesce(
-            trim_scale(cast(v.settings ->> 'max_reward' as numeric)) || ' ' || %(currency)s::text,
-            '{max_reward}'
-        ) as most
-    from clock
-    join marketing.campaign_targets t on t.user_id = %(user_id)s::text
-    join marketing.marketing_campaigns c on c.campaign_id = t.campaign_id
-    join marketing.campaign_versions v on v.campaign_id = t.campaign_id and v.version = t.campaign_version
-    where t.arm = 'treatment' and t.valid_from <= clock.at and clock.at < t.valid_until
-        and c.status = 'active' and c.starts_at <= clock.at and clock.at < c.ends_at
-        and not exists (
-            select from marketing.user_consent o where o.user_id = t.user_id and o.opted_out_at is not null
-        )
-        and case when %(campaign_id)s::text is not null then t.campaign_id = %(campaign_id)s else
-            t.dismissed_at is null
-            and (c.priority, t.campaign_id) > (%(after_priority)s::integer, %(after_id)s::text)
-            and (t.rewards = 0 or v.settings ->> 'reward_for' = 'every_purchase')
-            and t.rewarded < coalesce(cast(v.settings ->> 'max_reward' as numeric), 'infinity')
-            and exists (
-                select from marketing.campaign_budgets b
-                where b.campaign_id = t.campaign_id and case when b.budget is null then true else
-                    b.budget - b.spent - b.reserved >= (
-                        select least(
-                            coalesce(
-                                cast(v.settings ->> 'max_reward' as numeric),
-                                cast(v.settings -> 'offer' ->> 'value' as numeric)
-                            ),
-                            round(
-                                cast(v.settings -> 'offer' ->> 'value' as numeric)
-                                * case v.settings -> 'offer' ->> 'unit'
-                                    when 'fixed' then 1
-                                    when 'percentage' then coalesce(max(s.average_order), 0) / 100
-                                    else coalesce(max(s.average_order), 0) * %(point_value)s::numeric
-                                end,
-                                2
-                            )
-                        )
-                        from marketing.user_segments s where s.user_id = t.user_id
-                    )
-                end
-            )
-        end
-    order by c.priority, t.campaign_id
-    limit %(limit)s::integer + 1
-),
-shown as (
-    select place, priority, campaign_id, json_build_object(
-        'campaign_id', campaign_id,
-        'name', replace(replace(replace(replace(replace(settings ->> 'name',
-            '{offer}', worth), '{currency}', %(currency)s::text), '{max_reward}', most),
-            '{location}', coalesce(context ->> 'location', '{location}')),
-            '{category}', coalesce(context ->> 'category', '{category}')),
-        'description', replace(replace(replace(replace(replace(settings ->> 'description',
-            '{offer}', worth), '{currency}', %(currency)s::text), '{max_reward}', most),
-            '{location}', coalesce(context ->> 'location', '{location}')),
-            '{category}', coalesce(context ->> 'category', '{category}')),
-        'type', campaign_type,
-        'offer', json_build_object(
-            'type', settings -> 'offer' ->> 'type',
-            'value', settings -> 'offer' ->> 'value',
-            'unit', settings -> 'offer' ->> 'unit'
-        ),
-        'max_reward', settings ->> 'max_reward',
-        'currency', %(currency)s::text,
-        'location', context ->> 'location',
-        'category', context ->> 'category',
-        'status', status,
-        'viewed_at', viewed_at,
-        'priority', priority,
-        'valid_from', valid_from,
-        'valid_until', valid_until
-    ) as item
-    from found
-)
-select case when %(campaign_id)s::text is null then json_build_object(
-        'items', coalesce(
-            (select json_agg(item order by place) from shown where place <= %(limit)s::integer), '[]'
-        ),
-        'next_cursor', (
-            select priority || '~' || campaign_id from shown
-            where place = %(limit)s::integer and exists (select from shown where place > %(limit)s::integer)
-        )
-    ) else (select item from shown) end::text as answer
-where not exists (select from marketing.erased_users e where e.user_hash = %(user_hash)s::text)
-"""
-)
-"""A page of the user's open offers, best priority first; of one `campaign_id` alone, put away or used up or
-not, the offer itself (null where it is none of theirs). No row: the user asked to be erased.
 
-Parameters: user_id, user_hash, campaign_id (null: the page), after_priority, after_id, limit, currency,
-point_value.
-"""
+    is_erased: bool
+    campaign_id: str
+    campaign_version: int
+    revision: int
+    priority: int
+    status: str
+    viewed_at: datetime | None
+    valid_from: datetime
+    valid_until: datetime
+    location: str | None
+    category: str | None
+    is_dismissed: bool
+    rewards: int
+    rewarded: Decimal
+    left: Decimal | None
 
-PATTERNS: Final[LiteralString] = """
-select json_build_object('items', coalesce((
-    select json_agg(json_build_object(
-        'pattern', p.name,
-        'label', coalesce(%(labels)s::jsonb ->> p.name, p.name),
-        'is_primary', p.place = 1,
-        'as_of', s.as_of
-    ) order by p.place)
-    from marketing.user_segments s, unnest(s.patterns) with ordinality as p (name, place)
-    where s.user_id = %(user_id)s::text
-), '[]'))::text
-where not exists (select from marketing.erased_users e where e.user_hash = %(user_hash)s::text)
-"""
-"""The user's patterns as of the newest night, the primary first. No row: the user asked to be erased.
+
+TERMS: Final = (
+    "select c.campaign_type, cast(v.settings as text) from marketing.campaign_versions v"
+    " join marketing.marketing_campaigns c on c.campaign_id = v.campaign_id"
+    " where v.campaign_id = %(campaign_id)s and v.version = %(version)s"
+)
+"""Type of a campaign and the frozen terms of one of its versions. Parameters: campaign_id, version."""
+
+AVERAGE_ORDER: Final = "select average_order from marketing.user_segments where user_id = %(user_id)s"
+"""The user's average order, money, as of the newest night."""
+
+PATTERNS: Final = (
+    "select cast(json_build_object('items', coalesce(("
+    " select json_agg(json_build_object('pattern', p.name,"
+    " 'label', coalesce(cast(%(labels)s as jsonb) ->> p.name, p.name),"
+    " 'is_primary', p.place = 1, 'as_of', s.as_of) order by p.place)"
+    " from marketing.user_segments s, unnest(s.patterns) with ordinality as p (name, place)"
+    " where s.user_id = %(user_id)s), '[]')) as text)"
+    " where not exists (select from marketing.erased_users e where e.user_hash = %(user_hash)s)"
+)
+"""The user's patterns as of the newest night as JSON, the primary first. No row: the user asked to be erased.
 
 Parameters: user_id, user_hash, labels (JSON: what the app calls each pattern).
 """
