@@ -30,6 +30,19 @@ _LIMITS = {
 }
 """What publishing and serving have to keep, by the names of their figures: what it is, limit, unit."""
 
+_API = {
+    "campaigns_ratio": ("offers of a user a second, over an empty route", 0.28, True),
+    "not_modified_ratio": ("304 a second, over an empty route", 0.28, True),
+    "view_ratio": ("views taken a second, over an empty route", 0.12, True),
+    "campaigns_tail": ("p99 over p50 of offers", 5, False),
+    "not_modified_tail": ("p99 over p50 of 304", 5, False),
+    "view_tail": ("p99 over p50 of views", 5, False),
+    "memory_growth": ("memory of the sidecar after 200,000 requests, over before", 1.1, False),
+    "refused": ("calls that were answered with an error", 0, False),
+    "failed": ("calls that got no answer", 0, False),
+}
+"""What the sidecar has to keep: what it is, the limit, and whether it is the least."""
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -64,6 +77,9 @@ def bounds(report: Report) -> list[Bound]:
     found += _limited(
         {**(report.publishing or {}), **(report.serving or {})}, full=report.sizes[-1].users >= LARGE_USERS
     )
+    for figure, (name, limit, at_least) in _API.items() if report.api else ():
+        unit = "×" if at_least or limit else ""
+        found.append(Bound(name, (report.api or {})[figure], limit, unit, fails=True, at_least=at_least))
     for name, compared in report.compared.items():
         found += _compared(name, compared)
     return found

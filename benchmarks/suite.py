@@ -26,13 +26,13 @@ LARGEST = {"pandas_plain": 100_000, "pandas": 100_000, "postgres": 1_000_000}
 SMALL_PARTS = ("source", "nights", "features", "publishing", "serving")
 """Without the features by other means, whose results the tests compare; their ratios need more rows."""
 
-PARTS = (*SMALL_PARTS, *LARGEST)
+PARTS = (*SMALL_PARTS, "api", *LARGEST)
 FULL = (10_000, 100_000, 1_000_000)
 SMALL = (2_000, 20_000)
 
 TARGETS_A_USER = 2
 SERVED_USERS = 1_000_000
-"""A reader is measured while a million rows are published, at any size: shorter nights are noise."""
+"""A reader, and the sidecar, are measured with a million rows at any size: shorter nights are noise."""
 
 _FEATURES_FROM = 10_000
 _Result = TypeVar("_Result")
@@ -56,6 +56,7 @@ class Report:
     sizes: list[SizeResult]
     publishing: Figures | None = None
     serving: Figures | None = None
+    api: Figures | None = None
     compared: dict[str, ComparisonResult] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -79,6 +80,7 @@ class Suite:
             publishing=self._part(
                 "publishing", lambda: _publishing(self.directory, sizes[-1], self.progress)
             ),
+            api=self._part("api", lambda: _api(self.directory, SERVED_USERS, self.progress)),
             compared={name: found for name in LARGEST if (found := self._compared(name, homes)) is not None},
             # Last, because this process gives way from then on.
             serving=self._part("serving", lambda: _serving(self.directory, SERVED_USERS, self.progress)),
@@ -128,6 +130,12 @@ def _serving(directory: Path, users: int, progress: Progress) -> Figures:
     said = titled(f"serving while {users:,} rows are published", progress)
     place = (directory / "serving").resolve()
     return figures_of(serving.measure(place, users=users, rows=users, progress=said))
+
+
+def _api(directory: Path, users: int, progress: Progress) -> Figures:
+    api = import_module("benchmarks.api")
+    said = titled(f"the API beside an empty route, {users:,} users", progress)
+    return figures_of(api.measure((directory / "api").resolve(), users=users, progress=said))
 
 
 def _compare(name: str, home: Home, progress: Progress) -> ComparisonResult:

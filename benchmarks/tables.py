@@ -59,6 +59,8 @@ def tables(report: Report) -> list[Table]:
         found.append(_figures("publishing", "Publishing new targets", report.publishing))
     if report.serving:
         found.append(_figures("serving", "A reader while a night is published", report.serving))
+    if report.api:
+        found.append(_figures("api", "The API beside an empty FastAPI route", report.api))
     if report.compared:
         found.append(_compared(report.compared))
     return [*found, _bounds(bounds(report))]
