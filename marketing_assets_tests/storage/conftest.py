@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from marketing_assets.settings import Settings
 from marketing_assets.storage import database
 from marketing_assets_tests.storage.nights import NightMaker, night_maker
+from marketing_assets_tests.storage.offers import Offers
 
 Kill = Callable[[str], int]
 
@@ -79,3 +80,24 @@ def reader(database_url: str) -> Iterator[psycopg.Connection]:
     """Another session on that database, as the app has it: each statement on its own."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def offers_database(postgres_server: str, upgraded_template: str) -> str:
+    """URL of one more copy, for tests that need rows of few tables: emptying them is quicker than a copy."""
+    name = f"offers_{uuid.uuid4().hex}"
+    create = sql.SQL("create database {} template {}")
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(upgraded_template)))
+    return postgres_server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def offers(offers_database: str) -> Iterator[Offers]:
+    """Campaigns and targets without a night; none at first."""
+    engine = database.connect(offers_database.replace("postgresql://", "postgresql+psycopg://"))
+    with psycopg.connect(offers_database, autocommit=True) as connection:
+        made = Offers(engine, connection, offers_database)
+        made.clear()
+        yield made
+    engine.dispose()

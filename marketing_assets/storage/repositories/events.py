@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
-from typing import Literal
+from typing import Any, Final, Literal, LiteralString, Protocol
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -20,7 +20,7 @@ from psycopg.rows import class_row
 from marketing_assets.domain.claims import Account, Claim, Decline, all_earned
 from marketing_assets.domain.events import Event, Rejection, body_hash, corrected
 from marketing_assets.policy.model import frozen_terms
-from marketing_assets.storage.clock import SIMULATED_SQL
+from marketing_assets.storage.clock import IS_SIMULATED_SQL, NOW_SQL
 
 RewardState = Literal["reserved", "spent", "released", "declined"]
 
@@ -37,6 +37,18 @@ class Reward:
     reason: str | None
 
 
+class User(Protocol):
+    """Whose events they are; `user_hash` is the mark that an erasure leaves."""
+
+    @property
+    def user_id(self) -> str:
+        """Of the serving tables."""
+
+    @property
+    def user_hash(self) -> str:
+        """Of `erased_users`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one reported event. A conversion that was taken, now or earlier, has a reward."""
@@ -47,141 +59,202 @@ class Outcome:
     reward: Reward | None = None
 
 
-# A target that lives: of this user, in treatment, at the instant of the event. Its row is held, as one that
-# erases, archives or rebuilds it would, before the event is written. A simulated clock takes the app's word
-# for when things happened.
-_TAKE = (
-    "with moment as (select simulated.instant as simulated,"  # noqa: S608 - nothing but constants
-    " coalesce(simulated.instant, %(received_at)s) as received_at"
-    " from (select " + SIMULATED_SQL + " as instant) simulated),"
-    " reported as (select e.*, case when m.simulated is null then e.corrected_at else e.claimed_at end"
-    " as occurred_at, m.received_at from moment m, json_to_recordset(%(events)s) as e("
-    " place integer, event_id uuid, campaign_id text, kind text, claimed_at timestamptz, sent_at timestamptz,"
-    " corrected_at timestamptz, amount numeric, items jsonb, transaction_id text, body_hash text)),"
-    " target as (select t.user_id, t.campaign_id, t.valid_from,"
-    " least(t.valid_until, c.ended_by_hand_at) as valid_until"
-    " from marketing.campaign_targets t"
-    " join marketing.marketing_campaigns c on c.campaign_id = t.campaign_id"
-    " where t.user_id = %(user_id)s and t.campaign_id = any(%(campaign_ids)s)"
-    " and t.arm = 'treatment' and c.status <> 'archived'"
-    " order by t.campaign_id for no key update of t),"
-    " taken as (insert into marketing.campaign_events (user_id, event_id, campaign_id, kind, occurred_at,"
-    " received_at, claimed_at, sent_at, amount, items, transaction_id, body_hash)"
-    " select t.user_id, e.event_id, e.campaign_id, e.kind, e.occurred_at, e.received_at, e.claimed_at,"
-    " e.sent_at, e.amount, e.items, e.transaction_id, e.body_hash"
-    " from reported e join target t on t.campaign_id = e.campaign_id"
-    " where e.occurred_at >= t.valid_from and e.occurred_at < t.valid_until"
-    " order by e.place on conflict (user_id, event_id) do nothing"
-    " returning user_id, campaign_id, event_id, kind, occurred_at, body_hash),"
-    " news as (select user_id, campaign_id,"
-    " min(occurred_at) filter (where kind = 'view') as viewed_at,"
-    " min(occurred_at) filter (where kind = 'dismiss') as dismissed_at,"
-    " min(occurred_at) filter (where kind = 'conversion') as converted_at"
-    " from taken group by user_id, campaign_id),"
-    " moved as (update marketing.campaign_targets t set"
-    " viewed_at = least(t.viewed_at, n.viewed_at),"
-    " dismissed_at = least(t.dismissed_at, n.dismissed_at),"
-    " converted_at = least(t.converted_at, n.converted_at),"
-    " status = case when t.status = 'converted' or n.converted_at is not null then 'converted'"
-    " when t.status = 'viewed' or n.viewed_at is not null then 'viewed' else t.status end"
-    " from news n where t.user_id = n.user_id and t.campaign_id = n.campaign_id"
-    " and (n.viewed_at < coalesce(t.viewed_at, 'infinity')"
-    " or n.dismissed_at < coalesce(t.dismissed_at, 'infinity')"
-    " or n.converted_at < coalesce(t.converted_at, 'infinity')))"
-    " select event_id, body_hash from taken"
+_TAKE: Final[LiteralString] = (
+    "with moment as materialized (select " + IS_SIMULATED_SQL + " as is_simulated,"  # noqa: S608 - constants
+    " case when " + IS_SIMULATED_SQL + " then " + NOW_SQL + " else %(received_at)s end as received_at),"
+    """
+reported as (
+    select
+        e.*, m.received_at,
+        case when m.is_simulated then e.claimed_at else e.corrected_at end as occurred_at
+    from moment m, json_to_recordset(%(events)s::json) as e(
+        place integer, event_id uuid, campaign_id text, kind text, claimed_at timestamptz,
+        sent_at timestamptz, corrected_at timestamptz, amount numeric, items jsonb, transaction_id text,
+        body_hash text
+    )
+),
+target as (
+    select t.user_id, t.campaign_id, t.valid_from, least(t.valid_until, c.ended_by_hand_at) as valid_until
+    from marketing.campaign_targets t
+    join marketing.marketing_campaigns c on c.campaign_id = t.campaign_id
+    where t.user_id = %(user_id)s::text and t.campaign_id = any(%(campaign_ids)s::text[])
+        and t.arm = 'treatment' and c.status <> 'archived'
+        and not exists (select from marketing.erased_users e where e.user_hash = %(user_hash)s::text)
+    order by t.campaign_id
+    for no key update of t
+),
+taken as (
+    insert into marketing.campaign_events (
+        user_id, event_id, campaign_id, kind, occurred_at, received_at, claimed_at, sent_at, amount, items,
+        transaction_id, body_hash
+    )
+    select
+        t.user_id, e.event_id, e.campaign_id, e.kind, e.occurred_at, e.received_at, e.claimed_at, e.sent_at,
+        e.amount, e.items, e.transaction_id, e.body_hash
+    from reported e
+    join target t on t.campaign_id = e.campaign_id
+    where t.valid_from <= e.occurred_at and e.occurred_at < t.valid_until
+    order by e.place
+    on conflict (user_id, event_id) do nothing
+    returning user_id, campaign_id, event_id, kind, occurred_at, body_hash
+),
+news as (
+    select
+        user_id, campaign_id,
+        min(occurred_at) filter (where kind = 'view') as viewed_at,
+        min(occurred_at) filter (where kind = 'dismiss') as dismissed_at,
+        min(occurred_at) filter (where kind = 'conversion') as converted_at
+    from taken
+    group by user_id, campaign_id
+),
+moved as (
+    update marketing.campaign_targets t set
+        viewed_at = least(t.viewed_at, n.viewed_at),
+        dismissed_at = least(t.dismissed_at, n.dismissed_at),
+        converted_at = least(t.converted_at, n.converted_at),
+        status = case
+            when t.status = 'converted' or n.converted_at is not null then 'converted'
+            when t.status = 'viewed' or n.viewed_at is not null then 'viewed'
+            else t.status
+        end
+    from news n
+    where t.user_id = n.user_id and t.campaign_id = n.campaign_id and (
+        n.viewed_at < coalesce(t.viewed_at, 'infinity')
+        or n.dismissed_at < coalesce(t.dismissed_at, 'infinity')
+        or n.converted_at < coalesce(t.converted_at, 'infinity')
+    )
 )
-
-_EXPLAIN = (
-    "select known.body_hash, r.state, r.amount, r.reason,"
-    " coalesce(c.status = 'archived', false) as is_archived,"
-    " exists (select from marketing.campaign_targets t where t.user_id = %(user_id)s"
-    " and t.campaign_id = e.campaign_id and t.arm = 'treatment') as is_target"
-    " from unnest(%(event_ids)s::uuid[], %(campaign_ids)s::text[])"
-    " with ordinality as e(event_id, campaign_id, place)"
-    " left join marketing.campaign_events known"
-    " on known.user_id = %(user_id)s and known.event_id = e.event_id"
-    " left join marketing.rewards r on r.user_id = %(user_id)s and r.event_id = e.event_id"
-    " left join marketing.marketing_campaigns c on c.campaign_id = e.campaign_id"
-    " order by e.place"
+select coalesce((select json_object_agg(event_id, body_hash) from taken), '{}')
+where not exists (select from marketing.erased_users e where e.user_hash = %(user_hash)s::text)
+"""
 )
+"""Takes the events that are of a living target: of this user, in treatment, at the instant they happened.
 
-_HOLD_USER = "select pg_advisory_xact_lock(%s, hashtext(%s))"
+The target's row is held first, so that whoever erases, archives or rebuilds it leaves no event behind. A
+simulated clock takes the app's word for when things happened. Answers JSON, the hash of the body by id of each
+that was taken; no row: the user asked to be erased.
+"""
 
-_CLAIMS = (
-    "select e.event_id, e.campaign_id, e.amount, e.transaction_id, t.rewards, t.rewarded,"
-    " v.settings::text as settings,"
-    " exists (select from marketing.campaign_pauses p where p.campaign_id = e.campaign_id"
-    " and p.paused_at <= e.occurred_at"
-    " and e.occurred_at < coalesce(p.resumed_at, 'infinity')) as is_paused,"
-    " exists (select from marketing.rewards r where r.user_id = e.user_id"
-    " and r.transaction_id = e.transaction_id and r.state in ('reserved', 'spent')) as is_rewarded"
-    " from unnest(%(event_ids)s::uuid[]) with ordinality as asked(event_id, place)"
-    " join marketing.campaign_events e on e.user_id = %(user_id)s and e.event_id = asked.event_id"
-    " join marketing.campaign_targets t on t.user_id = e.user_id and t.campaign_id = e.campaign_id"
-    " join marketing.campaign_versions v"
-    " on v.campaign_id = t.campaign_id and v.version = t.campaign_version"
-    " order by e.campaign_id, asked.place"
+_EXPLAIN: Final = """
+select
+    known.body_hash, r.state, r.amount, r.reason, coalesce(c.status = 'archived', false) as is_archived,
+    exists (
+        select from marketing.campaign_targets t
+        where t.user_id = %(user_id)s::text and t.campaign_id = e.campaign_id and t.arm = 'treatment'
+    ) as is_target
+from unnest(%(event_ids)s::uuid[], %(campaign_ids)s::text[])
+    with ordinality as e(event_id, campaign_id, place)
+left join marketing.campaign_events known
+    on known.user_id = %(user_id)s::text and known.event_id = e.event_id
+left join marketing.rewards r on r.user_id = %(user_id)s::text and r.event_id = e.event_id
+left join marketing.marketing_campaigns c on c.campaign_id = e.campaign_id
+order by e.place
+"""
+
+_HOLD_USER: Final = "select pg_advisory_xact_lock(%s, hashtext(%s))"
+
+_CLAIMS: Final = """
+select
+    e.event_id, e.campaign_id, e.amount, e.transaction_id, t.rewards, t.rewarded,
+    v.settings::text as settings,
+    exists (
+        select from marketing.campaign_pauses p
+        where p.campaign_id = e.campaign_id and p.paused_at <= e.occurred_at
+            and e.occurred_at < coalesce(p.resumed_at, 'infinity')
+    ) as is_paused,
+    exists (
+        select from marketing.rewards r
+        where r.user_id = e.user_id and r.transaction_id = e.transaction_id
+            and r.state in ('reserved', 'spent')
+    ) as is_rewarded
+from unnest(%(event_ids)s::uuid[]) with ordinality as asked(event_id, place)
+join marketing.campaign_events e on e.user_id = %(user_id)s::text and e.event_id = asked.event_id
+join marketing.campaign_targets t on t.user_id = e.user_id and t.campaign_id = e.campaign_id
+join marketing.campaign_versions v on v.campaign_id = t.campaign_id and v.version = t.campaign_version
+order by e.campaign_id, asked.place
+"""
+
+_RESERVE: Final = """
+update marketing.campaign_budgets set reserved = reserved + %(amount)s
+where campaign_id = %(campaign_id)s and (budget is null or reserved + spent + %(amount)s <= budget)
+"""
+
+_RECORD: Final = """
+with answered as (
+    insert into marketing.rewards (
+        user_id, event_id, campaign_id, transaction_id, claimed, amount, state, reason, occurred_at,
+        decided_at
+    )
+    select
+        e.user_id, e.event_id, e.campaign_id, e.transaction_id, e.amount, a.amount, a.state, a.reason,
+        e.occurred_at, e.received_at
+    from json_to_recordset(%(answers)s::json) as a(event_id uuid, amount numeric, state text, reason text)
+    join marketing.campaign_events e on e.user_id = %(user_id)s::text and e.event_id = a.event_id
+    returning user_id, campaign_id, amount, state
+),
+reserved as (
+    select user_id, campaign_id, count(*) as rewards, sum(amount) as amount
+    from answered
+    where state = 'reserved'
+    group by user_id, campaign_id
 )
-
-_RESERVE = (
-    "update marketing.campaign_budgets set reserved = reserved + %(amount)s"
-    " where campaign_id = %(campaign_id)s"
-    " and (budget is null or reserved + spent + %(amount)s <= budget)"
-)
-
-_RECORD = (
-    "with answered as (insert into marketing.rewards (user_id, event_id, campaign_id, transaction_id,"
-    " claimed, amount, state, reason, occurred_at, decided_at)"
-    " select e.user_id, e.event_id, e.campaign_id, e.transaction_id, e.amount, a.amount, a.state, a.reason,"
-    " e.occurred_at, e.received_at"
-    " from json_to_recordset(%(answers)s) as a(event_id uuid, amount numeric, state text, reason text)"
-    " join marketing.campaign_events e on e.user_id = %(user_id)s and e.event_id = a.event_id"
-    " returning user_id, campaign_id, amount, state),"
-    " reserved as (select user_id, campaign_id, count(*) as rewards, sum(amount) as amount"
-    " from answered where state = 'reserved' group by user_id, campaign_id)"
-    " update marketing.campaign_targets t"
-    " set rewards = t.rewards + r.rewards, rewarded = t.rewarded + r.amount"
-    " from reserved r where t.user_id = r.user_id and t.campaign_id = r.campaign_id"
-)
+update marketing.campaign_targets t set rewards = t.rewards + r.rewards, rewarded = t.rewarded + r.amount
+from reserved r
+where t.user_id = r.user_id and t.campaign_id = r.campaign_id
+"""
 
 
-async def report(connection: AsyncConnection, user_id: str, event: Event, received_at: datetime) -> Outcome:
-    """Take a view, a click or a dismissal, on a session that commits each statement; durable on return."""
-    if await _take(connection, user_id, [event], received_at):
+class OneStatement(Protocol):
+    """Runs a statement on a session of its own, twice where the connection breaks; gives the first row."""
+
+    async def row(self, statement: LiteralString, parameters: Mapping[str, object]) -> Sequence[Any] | None:
+        """The first row; None where there is none."""
+
+
+async def report(database: OneStatement, user: User, event: Event, received_at: datetime) -> Outcome | None:
+    """Take a view, a click or a dismissal, durable on return; None where the user asked to be erased."""
+    row = await database.row(_TAKE, _taking(user, [event], received_at))
+    if row is None:
+        return None
+    if row[0]:
         return Outcome(event.event_id, "accepted")
-    [outcome] = await _explain(connection, user_id, [event])
-    return outcome
+    standing = await database.row(_EXPLAIN, _explaining(user, [event]))
+    assert standing is not None
+    return _explained(event, _Standing(*standing))
 
 
 async def report_all(
-    connection: AsyncConnection,
-    user_id: str,
+    connection: AsyncConnection[Any],
+    user: User,
     events: Sequence[Event],
     received_at: datetime,
     point_value: Decimal,
-) -> list[Outcome]:
+) -> list[Outcome] | None:
     """Take events of any kind in one transaction, and reserve what they earn; each is judged on its own.
 
     Claims on one campaign's budget go together, campaigns by id. Durable on return.
 
     Args:
         connection: outside a transaction.
-        user_id: whose events they are.
+        user: whose events they are.
         events: in the order in which they happened.
         received_at: when they came, by the system's clock.
         point_value: what one point costs, in currency.
 
     Returns:
-        One outcome an event, in their order.
+        One outcome an event, in their order; None where the user asked to be erased.
     """
     async with connection.transaction():
-        await connection.execute(_HOLD_USER, [_USER_LOCK, user_id])
-        taken = await _take(connection, user_id, events, received_at)
-        accepted = _firsts(events, taken)
+        await connection.execute(_HOLD_USER, [_USER_LOCK, user.user_id])
+        cursor = await connection.execute(_TAKE, _taking(user, events, received_at))
+        row = await cursor.fetchone()
+        if row is None:
+            return None
+        accepted = _firsts(events, row[0])
         claims = [events[place].event_id for place in accepted if events[place].kind == "conversion"]
-        rewards = await _reward(connection, user_id, claims, point_value)
+        rewards = await _reward(connection, user, claims, point_value)
         others = [place for place in range(len(events)) if place not in accepted]
-        explained = await _explain(connection, user_id, [events[place] for place in others])
+        explained = await _explain(connection, user, [events[place] for place in others])
     told = dict(zip(others, explained, strict=True))
     for place in accepted:
         event_id = events[place].event_id
@@ -189,27 +262,23 @@ async def report_all(
     return [told[place] for place in range(len(events))]
 
 
-def _firsts(events: Sequence[Event], taken: Mapping[UUID, str]) -> set[int]:
-    """Where in the list those events stand that were written; one that is repeated stands there once."""
+def _firsts(events: Sequence[Event], taken: Mapping[str, str]) -> list[int]:
+    """Where those events stand in the list that were written; one that is repeated stands there once."""
     firsts: dict[UUID, int] = {}
     for place, event in enumerate(events):
-        if taken.get(event.event_id) == body_hash(event):
+        if taken.get(str(event.event_id)) == body_hash(event):
             firsts.setdefault(event.event_id, place)
-    return set(firsts.values())
+    return list(firsts.values())
 
 
-async def _take(
-    connection: AsyncConnection, user_id: str, events: Sequence[Event], received_at: datetime
-) -> dict[UUID, str]:
-    """Write those events that are of a living target and new; their ids, each with the hash of its body."""
-    parameters = {
-        "user_id": user_id,
+def _taking(user: User, events: Sequence[Event], received_at: datetime) -> dict[str, object]:
+    return {
+        "user_id": user.user_id,
+        "user_hash": user.user_hash,
         "campaign_ids": list({event.campaign_id for event in events}),
         "received_at": received_at,
         "events": json.dumps([_row(place, event, received_at) for place, event in enumerate(events)]),
     }
-    cursor = await connection.execute(_TAKE, parameters)
-    return dict(await cursor.fetchall())
 
 
 def _row(place: int, event: Event, received_at: datetime) -> dict[str, object]:
@@ -228,17 +297,20 @@ def _row(place: int, event: Event, received_at: datetime) -> dict[str, object]:
     }
 
 
-async def _explain(connection: AsyncConnection, user_id: str, events: Sequence[Event]) -> list[Outcome]:
-    """Why events were not taken: they are known already, or of nothing that this user has."""
-    if not events:
-        return []
-    parameters = {
-        "user_id": user_id,
+def _explaining(user: User, events: Sequence[Event]) -> dict[str, object]:
+    return {
+        "user_id": user.user_id,
         "event_ids": [event.event_id for event in events],
         "campaign_ids": [event.campaign_id for event in events],
     }
+
+
+async def _explain(connection: AsyncConnection[Any], user: User, events: Sequence[Event]) -> list[Outcome]:
+    """Why events were not taken: they are known already, or of nothing that this user has."""
+    if not events:
+        return []
     async with connection.cursor(row_factory=class_row(_Standing)) as cursor:
-        await cursor.execute(_EXPLAIN, parameters)
+        await cursor.execute(_EXPLAIN, _explaining(user, events))
         standings = await cursor.fetchall()
     return [_explained(event, standing) for event, standing in zip(events, standings, strict=True)]
 
@@ -283,13 +355,13 @@ class _Claimed(Claim):
 
 
 async def _reward(
-    connection: AsyncConnection, user_id: str, event_ids: Sequence[UUID], point_value: Decimal
+    connection: AsyncConnection[Any], user: User, event_ids: Sequence[UUID], point_value: Decimal
 ) -> dict[UUID, Reward]:
     """Answer the claims of conversions that were taken, and write the answers down."""
     if not event_ids:
         return {}
     async with connection.cursor(row_factory=class_row(_Claimed)) as cursor:
-        await cursor.execute(_CLAIMS, {"user_id": user_id, "event_ids": list(event_ids)})
+        await cursor.execute(_CLAIMS, {"user_id": user.user_id, "event_ids": list(event_ids)})
         claims = await cursor.fetchall()
     rewards: dict[UUID, Reward] = {}
     transactions: frozenset[str] = frozenset()
@@ -306,12 +378,12 @@ async def _reward(
         {"event_id": str(event_id), "amount": str(each.amount), "state": each.state, "reason": each.reason}
         for event_id, each in rewards.items()
     ]
-    await connection.execute(_RECORD, {"user_id": user_id, "answers": json.dumps(rows)})
+    await connection.execute(_RECORD, {"user_id": user.user_id, "answers": json.dumps(rows)})
     return rewards
 
 
 async def _answers(
-    connection: AsyncConnection, campaign_id: str, account: Account, claims: Sequence[Claim]
+    connection: AsyncConnection[Any], campaign_id: str, account: Account, claims: Sequence[Claim]
 ) -> tuple[list[Decimal | Decline], Account]:
     """What claims on one campaign get: at once where its budget covers them all, else one after the other."""
 
