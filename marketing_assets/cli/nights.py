@@ -18,6 +18,7 @@ from marketing_assets.storage import clock, database
 from marketing_assets.storage.datasets import SEGMENT_SUMMARY, TRANSACTIONS
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.lake_record import LakeRecord, ensure_record
+from marketing_assets.storage.publish import refuse_reported
 from marketing_assets.storage.repositories import campaigns as campaign_rows
 from marketing_assets.storage.repositories import nights
 
@@ -72,12 +73,13 @@ class Nights:
         Raises:
             RunFailedError: a run failed; the nights after it are not run.
             NightError: a day lies outside the lake, nights were decided on top of those to rebuild, or a
-                campaign of theirs is archived.
+                campaign of theirs is archived or has events.
         """
         self.refuse_outside(days)
         if rebuild:
             self._refuse_below_decided(days)
             self._refuse_archived(days)
+            self._refuse_reported(days)
         tags = {"trigger": trigger, REBUILD_TAG: str(rebuild).lower(), RANGE_TAG: _range_named(asked or days)}
         with self._clock(simulate, trigger) as simulated:
             for day in days:
@@ -159,6 +161,11 @@ class Nights:
                 remedy=f"rebuild nights from {day_of(ended, self.settings.zone)} on, or all in another "
                 "MARKETING_LAKE and MARKETING_DATABASE_URL",
             )
+
+    def _refuse_reported(self, days: Sequence[date]) -> None:
+        with self.database.connect() as connection:
+            touched = campaign_rows.assigned_since(connection, days[0] + timedelta(days=1))
+            refuse_reported(connection, touched, days[0])
 
     def _night(self, day: date, tags: dict[str, str]) -> NightRun:
         self._progress.retitle(f"night of {day}")

@@ -19,7 +19,7 @@ from sqlglot import exp
 from marketing_assets.domain.campaigns import Campaign
 from marketing_assets.domain.days import days_between
 from marketing_assets.engine.base import Engine, Row
-from marketing_assets.errors import DatabaseError
+from marketing_assets.errors import DatabaseError, NightError
 from marketing_assets.storage.database import is_transient
 from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, SEGMENT_SUMMARY, USER_FEATURES, USER_PATTERNS
 from marketing_assets.storage.lake import Lake
@@ -76,6 +76,7 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
     Raises:
         WriterLockError: the lock was lost; nothing was published.
         DatabaseError: the database went away or refused; nothing was published.
+        NightError: it is rebuilt, and the app has reported something of it; nothing was published.
     """
     terms_file = lake.scratch / f"target-terms-{day}.csv"
     targets_file = lake.scratch / f"targets-{day}.csv"
@@ -117,10 +118,19 @@ def unpublish_from(connection: Connection, first: date) -> None:
 
     Their targets go, the campaigns that they opened with budgets and pauses, the holdout shares that they
     froze, and their rows in `published_nights`; nights that were skipped stay recorded.
+
+    Raises:
+        NightError: the app has reported something of one of their campaigns.
     """
     parameters = {"first": first, "assigned": first + timedelta(days=1)}
+    removed = (
+        "with removed as (delete from marketing.campaign_targets where assigned_on >= :assigned"
+        " returning campaign_id) select distinct campaign_id from removed"
+    )
+    campaigns = connection.execute(text(removed), parameters).scalars().all()
+    # Asked after its targets are gone: an event that came meanwhile held one of them until it was written.
+    refuse_reported(connection, campaigns, first)
     for statement in (
-        "delete from marketing.campaign_targets where assigned_on >= :assigned",
         "delete from marketing.campaign_versions v using marketing.marketing_campaigns c"
         " where c.campaign_id = v.campaign_id and c.origin = 'policy'"
         " and not exists (select from marketing.campaign_targets t where t.campaign_id = c.campaign_id)"
@@ -138,6 +148,23 @@ def unpublish_from(connection: Connection, first: date) -> None:
         "delete from marketing.published_nights where day >= :first and status <> 'skipped'",
     ):
         connection.execute(text(statement), parameters)
+
+
+def refuse_reported(connection: Connection, campaign_ids: Sequence[str], first: date) -> None:
+    """Make sure that nobody has seen, or bought for, what nights from `first` on decided.
+
+    Raises:
+        NightError: the app has reported something of one of these campaigns.
+    """
+    reported = campaign_rows.with_events(connection, campaign_ids)
+    if reported:
+        others = f" and {len(reported) - 1} more" if len(reported) > 1 else ""
+        raise NightError(
+            f"the app has reported events of {reported[0]}{others}: nights from {first} on cannot be decided "
+            "again",
+            remedy="let them stand; to see what would be decided now, rebuild them in another MARKETING_LAKE "
+            "and MARKETING_DATABASE_URL, or ask marketing policy plan",
+        )
 
 
 def _export_segments(engine: Engine, lake: Lake, day: date, file: Path) -> tuple[list[Row], int]:

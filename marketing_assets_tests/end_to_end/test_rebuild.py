@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from marketing_assets_tests.end_to_end.shell import NEXT, Shell
 from marketing_assets_tests.world import DAY, World
@@ -49,6 +50,24 @@ def test_a_rebuild_that_fails_or_is_killed_leaves_what_was_published(
     assert decided_world.tables() == {name: before[name] for name in decided_world.tables()}
     code, output = shell.call("run", "--day", str(DAY), "--rebuild")
     assert code == 0, output
+    assert decided_world.snapshot() == before
+
+
+@pytest.mark.verify
+def test_nights_that_the_app_has_reported_of_are_not_rebuilt(decided_world: World, dagster_url: str) -> None:
+    with decided_world.database.begin() as connection:
+        connection.execute(
+            text(
+                "insert into marketing.campaign_events (user_id, event_id, campaign_id, kind, occurred_at,"
+                " received_at, claimed_at, sent_at, body_hash) select user_id, gen_random_uuid(),"
+                " campaign_id, 'view', valid_from, valid_from, valid_from, valid_from, ''"
+                " from marketing.campaign_targets where arm = 'treatment' order by 1, 3 limit 1"
+            )
+        )
+    before = decided_world.snapshot()
+    code, output = Shell(decided_world, dagster_url).call("run", "--day", str(DAY), "--rebuild")
+    assert code == 1
+    assert f"nights from {DAY} on cannot be decided again" in " ".join(output.split())
     assert decided_world.snapshot() == before
 
 

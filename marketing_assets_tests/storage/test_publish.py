@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from marketing_assets.domain.campaigns import canonical_json
-from marketing_assets.errors import DatabaseError, WriterLockError
+from marketing_assets.errors import DatabaseError, NightError, WriterLockError
 from marketing_assets.storage import publish
 from marketing_assets.storage.datasets import USER_FEATURES
 from marketing_assets.storage.publish import Published, unpublish_from
@@ -271,6 +271,48 @@ def test_unpublishing_keeps_a_campaign_that_is_older_or_made_by_hand(
         ("welcome-bonus-2026-02-10",),
     ]
     assert rows(reader, "select count(*) from marketing.campaign_versions") == [(2,)]
+
+
+@pytest.mark.parametrize(("user", "first"), [("bob", NEXT), ("ann", NEXT), ("ann", D)])
+def test_nights_whose_campaigns_the_app_has_reported_of_are_never_unpublished(
+    maker: NightMaker, reader: psycopg.Connection, serving: Engine, user: str, first: date
+) -> None:
+    """Also where it was another night's target of the campaign who saw it."""
+    maker.write(D, ["ann"])
+    maker.publish(D, [campaign()])
+    maker.write(NEXT, ["bob"])
+    maker.publish(NEXT)
+    report_view(reader, user)
+    before = counts(reader)
+    with (
+        pytest.raises(NightError, match=f"reported events of {CAMPAIGN}: nights from {first} on cannot be"),
+        serving.begin() as connection,
+    ):
+        unpublish_from(connection, first)
+    assert counts(reader) == before
+
+
+def test_what_the_app_reported_of_an_older_campaign_is_in_nobodys_way(
+    maker: NightMaker, reader: psycopg.Connection, serving: Engine
+) -> None:
+    maker.write(D, ["ann"])
+    maker.publish(D, [campaign()])
+    later = campaign("loyalty-bonus", NEXT + timedelta(days=1))
+    maker.write(NEXT, ["bob"], later.campaign_id)
+    maker.publish(NEXT, [later])
+    report_view(reader, "ann")
+    with serving.begin() as connection:
+        unpublish_from(connection, NEXT)
+    assert rows(reader, "select campaign_id, user_id from marketing.campaign_targets") == [(CAMPAIGN, "ann")]
+
+
+def report_view(reader: psycopg.Connection, user: str) -> None:
+    reader.execute(
+        "insert into marketing.campaign_events (user_id, event_id, campaign_id, kind, occurred_at,"
+        " received_at, claimed_at, sent_at, body_hash)"
+        " select %(user)s, gen_random_uuid(), %(campaign)s, 'view', at, at, at, at, '' from now() as at",
+        {"user": user, "campaign": CAMPAIGN},
+    )
 
 
 def test_nights_are_read_as_they_were_recorded(maker: NightMaker, serving: Engine) -> None:

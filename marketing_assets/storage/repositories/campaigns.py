@@ -16,6 +16,7 @@ from marketing_assets.domain.targeting import EndedCampaign
 from marketing_assets.policy.model import CampaignTemplate, frozen_terms
 from marketing_assets.storage.tables import (
     campaign_budgets,
+    campaign_events,
     campaign_targets,
     campaign_versions,
     marketing_campaigns,
@@ -228,6 +229,20 @@ def latest_archived_end(connection: Connection) -> datetime | None:
     campaigns = marketing_campaigns
     statement = select(func.max(campaigns.c.ends_at)).where(campaigns.c.status == "archived")
     return connection.execute(statement).scalar()
+
+
+def assigned_since(connection: Connection, day: date) -> list[str]:
+    """The campaigns that users became targets of on `day` or later, by id."""
+    targets = campaign_targets
+    statement = select(targets.c.campaign_id).where(targets.c.assigned_on >= day).distinct()
+    return sorted(connection.execute(statement).scalars())
+
+
+def with_events(connection: Connection, campaign_ids: Sequence[str]) -> list[str]:
+    """Those of these campaigns that the app has reported anything of, by id."""
+    events = campaign_events
+    statement = select(events.c.campaign_id).where(events.c.campaign_id.in_(campaign_ids)).distinct()
+    return sorted(connection.execute(statement).scalars())
 
 
 def _row(campaign: Campaign, created_by: str) -> dict[str, object]:

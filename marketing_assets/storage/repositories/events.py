@@ -1,8 +1,9 @@
 """Events that the app reports, and the rewards that they reserve: for the sidecar, on psycopg's own sessions.
 
 One statement takes any number of one user's events, so that a view costs one round trip and is durable when
-it is answered. Whoever changes these rows locks in the order targets (by campaign), events, rewards, budgets
-(by campaign), the rows that many users share last: then no two can wait for each other.
+it is answered. Whoever changes these rows locks in the order targets, events, budgets, rewards, each by user
+and campaign, byte by byte, and holds the budgets, which all users share, no longer than it must: then no two
+can wait for each other.
 """
 
 import json
@@ -80,7 +81,7 @@ target as (
     where t.user_id = %(user_id)s::text and t.campaign_id = any(%(campaign_ids)s::text[])
         and t.arm = 'treatment' and c.status <> 'archived'
         and not exists (select from marketing.erased_users e where e.user_hash = %(user_hash)s::text)
-    order by t.campaign_id
+    order by t.campaign_id collate "C"
     for no key update of t
 ),
 taken as (
@@ -131,8 +132,8 @@ where not exists (select from marketing.erased_users e where e.user_hash = %(use
 """Takes the events that are of a living target: of this user, in treatment, at the instant they happened.
 
 The target's row is held first, so that whoever erases, archives or rebuilds it leaves no event behind. A
-simulated clock takes the app's word for when things happened. Answers JSON, the hash of the body by id of each
-that was taken; no row: the user asked to be erased.
+simulated clock takes the app's word for when things happened. Answers JSON, the hash of the body by id of
+each that was taken; no row: the user asked to be erased.
 """
 
 _EXPLAIN: Final = """
@@ -171,7 +172,7 @@ from unnest(%(event_ids)s::uuid[]) with ordinality as asked(event_id, place)
 join marketing.campaign_events e on e.user_id = %(user_id)s::text and e.event_id = asked.event_id
 join marketing.campaign_targets t on t.user_id = e.user_id and t.campaign_id = e.campaign_id
 join marketing.campaign_versions v on v.campaign_id = t.campaign_id and v.version = t.campaign_version
-order by e.campaign_id, asked.place
+order by e.campaign_id collate "C", asked.place
 """
 
 _RESERVE: Final = """
