@@ -60,6 +60,10 @@ class ArchiveError(MarketingError):
     """What was archived is not what the serving tables held; nothing was removed from them."""
 
 
+class AuditError(MarketingError):
+    """The audit log is not what was written; the message names the first entry that is not."""
+
+
 class DagsterStorageError(MarketingError):
     """Dagster's own database is not of the schema whose events can be removed."""
 

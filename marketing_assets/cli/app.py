@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marketing_assets.cli.audit import audit_app
 from marketing_assets.cli.console import Progress, err, out, parsed_day, say_error
 from marketing_assets.cli.policy import policy_app
 from marketing_assets.errors import MarketingError, SettingsError
@@ -26,6 +27,7 @@ app = typer.Typer(
 db_app = typer.Typer(help="Upgrade the databases, print their address, stop them.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(policy_app, name="policy")
+app.add_typer(audit_app, name="audit")
 
 
 _INTERRUPTED = 130

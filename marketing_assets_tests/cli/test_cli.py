@@ -9,13 +9,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from marketing_assets import __version__
 from marketing_assets.cli import app as cli
 from marketing_assets.cli.app import app
 from marketing_assets.settings import Settings
+from marketing_assets.storage import database
 from marketing_assets.storage.migrations import REVISION
+from marketing_assets.storage.repositories import audit
 
 runner = CliRunner()
 
@@ -100,6 +103,8 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_database:
         (["up"], "Serve everything until Ctrl-C"),
         (["status"], "the newest night and the campaigns"),
         (["policy"], "Show, check and compare policies"),
+        (["audit"], "Verify the log of who changed what"),
+        (["audit", "verify"], "the first entry that breaks it is named"),
         (["db"], "Upgrade the databases, print their address, stop them"),
         (["db", "upgrade"], "bring the schema to the newest revision"),
         (["db", "url"], "for psql and other clients"),
@@ -316,3 +321,39 @@ def test_the_installed_command_is_this_one(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error", "  what to do"]
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.usefixtures("settings_of")
+def test_audit_verify_says_whether_the_log_is_whole_and_holds_a_hash_noted_down_elsewhere(
+    marketing: Command, fresh_database: str
+) -> None:
+    code, said, _ = marketing("audit", "verify")
+    assert code == 0
+    assert said.splitlines() == ["0 entries, each as it was written. Newest hash:", audit.FIRST_HASH]
+    serving = database.connect(fresh_database.replace("postgresql://", "postgresql+psycopg://"))
+    changes = [audit.Change("ops", "campaign.paused", f"campaign:{name}", {}, {}) for name in "abc"]
+    with serving.begin() as connection:
+        audit.record(connection, changes, datetime(2026, 2, 11, tzinfo=UTC))
+        hashes = [entry.hash for entry in audit.entries(connection)]
+    code, said, _ = marketing("audit", "verify", "--expect", hashes[1].upper())
+    assert code == 0
+    assert said.splitlines() == [
+        "3 entries, each as it was written. Newest hash:",
+        hashes[2],
+        "The expected hash is that of entry 2.",
+    ]
+    error, remedy = marketing.fails("audit", "verify", "--expect", "0" * 64)
+    assert error.startswith(f"none of the 3 entries of audit_log has the hash {'0' * 64}")
+    code, _, said = marketing("audit", "verify", "--expect", "123")
+    assert code == 2
+    assert "is not a hash of 64 hex digits" in " ".join(said.replace("│", " ").split())
+    with serving.begin() as connection:
+        connection.execute(text("delete from marketing.audit_head"))
+    _, said, _ = marketing("audit", "verify")
+    assert said.splitlines()[-1] == "Whether entries are missing at the end is known from the next entry on."
+    with serving.begin() as connection:
+        connection.execute(text("update marketing.audit_log set actor = 'nobody' where entry_id = 2"))
+    serving.dispose()
+    error, remedy = marketing.fails("audit", "verify")
+    assert error == "entry 2 of audit_log is not what was written: entry 3 carries another hash of it"
+    assert remedy.startswith("compare marketing.audit_log with a backup")

@@ -2,10 +2,12 @@
 
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine, text
+import pytest
+from sqlalchemy import Engine, event, text
 
+from marketing_assets.errors import AuditError
 from marketing_assets.storage import database
 from marketing_assets.storage.repositories import audit
 from marketing_assets.storage.repositories.audit import FIRST_HASH, Change, Entry
@@ -96,4 +98,141 @@ def test_what_is_rolled_back_leaves_no_gap(serving: Engine) -> None:
         (1, "campaign:a"),
         (2, "campaign:c"),
     ]
+    assert is_whole(entries(serving))
+
+
+def tamper(serving: Engine, statement: str) -> None:
+    with serving.begin() as connection:
+        connection.execute(text(statement))
+
+
+def broken(serving: Engine, expected: str | None = None) -> str:
+    with pytest.raises(AuditError) as raised:
+        audit.verify(serving, expected)
+    assert "compare marketing.audit_log with a backup" in raised.value.remedy
+    return raised.value.message
+
+
+def test_a_log_that_is_whole_says_how_long_it_is_and_its_newest_hash(serving: Engine) -> None:
+    assert audit.verify(serving) == audit.Verified(0, FIRST_HASH, is_complete=True, expected=None)
+    record(serving, change("a"), change("b"))
+    record(serving, change("c"))
+    found = entries(serving)
+    assert audit.verify(serving) == audit.Verified(3, found[-1].hash, is_complete=True, expected=None)
+    assert audit.verify(serving, found[1].hash).expected == 2
+    assert audit.verify(serving, found[-1].hash).expected == 3
+
+
+def test_a_hash_that_no_entry_has_is_missed(serving: Engine) -> None:
+    record(serving, change("a"), change("b"))
+    noted = entries(serving)[-1].hash
+    tamper(serving, "truncate marketing.audit_log, marketing.audit_head")
+    record(serving, change("a"), change("c"), change("d"))
+    assert audit.verify(serving).entries == 3
+    assert broken(serving, noted).startswith(f"none of the 3 entries of audit_log has the hash {noted}")
+    assert broken(serving, FIRST_HASH).startswith("none of the 3 entries")
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        (
+            "update marketing.audit_log set after = '{}' where entry_id = 3",
+            "entry 3 of audit_log is not what was written: entry 4 carries another hash of it",
+        ),
+        (
+            "update marketing.audit_log set actor = 'somebody' where entry_id = 1",
+            "entry 1 of audit_log is not what was written: entry 2 carries another hash of it",
+        ),
+        (
+            "update marketing.audit_log set at = at + interval '1 microsecond' where entry_id = 5",
+            "entry 5 of audit_log is not what was written: audit_head carries another hash of it",
+        ),
+        (
+            "update marketing.audit_log set previous_hash = repeat('1', 64) where entry_id = 1",
+            "entry 1 of audit_log is not what was written: entry 1 carries another hash of it",
+        ),
+        (
+            "delete from marketing.audit_log where entry_id in (2, 3)",
+            "entries 2 to 3 are missing in audit_log: removed after it was written",
+        ),
+        (
+            "delete from marketing.audit_log where entry_id = 1",
+            "entry 1 is missing in audit_log: removed after it was written",
+        ),
+        (
+            "delete from marketing.audit_log where entry_id > 3",
+            "entries 4 to 5 are missing in audit_log: removed after it was written",
+        ),
+        (
+            "delete from marketing.audit_log",
+            "entries 1 to 5 are missing in audit_log: removed after it was written",
+        ),
+        (
+            "delete from marketing.audit_log where entry_id = 3;"
+            " update marketing.audit_log set entry_id = entry_id - 1 where entry_id > 3",
+            "entry 2 of audit_log is not what was written: entry 3 carries another hash of it",
+        ),
+        (
+            "update marketing.audit_log set entry_id = 0 where entry_id = 1",
+            "entry 0 of audit_log was not written by marketing: entries are numbered from 1 on",
+        ),
+        (
+            "update marketing.audit_head set entry_id = 4",
+            "entry 5 of audit_log was not written by marketing: audit_head ends with entry 4",
+        ),
+    ],
+)
+def test_what_is_done_to_the_log_by_sql_is_found_and_the_first_entry_named(
+    serving: Engine, statement: str, message: str
+) -> None:
+    record(serving, *(change(name, status="expired") for name in "abcde"))
+    tamper(serving, statement)
+    assert broken(serving) == message
+
+
+def test_an_end_that_was_removed_is_missed_also_after_more_entries(serving: Engine) -> None:
+    record(serving, *(change(name) for name in "abc"))
+    tamper(serving, "delete from marketing.audit_log where entry_id = 3")
+    record(serving, change("d"))
+    assert [entry.entry_id for entry in entries(serving)] == [1, 2, 4]
+    assert broken(serving) == "entry 3 is missing in audit_log: removed after it was written"
+
+
+def test_a_log_from_before_the_head_gets_it_with_its_next_entry(serving: Engine) -> None:
+    record(serving, change("a"), change("b"))
+    tamper(serving, "delete from marketing.audit_head")
+    assert audit.verify(serving) == audit.Verified(
+        2, entries(serving)[-1].hash, is_complete=False, expected=None
+    )
+    record(serving, change("c"))
+    assert audit.verify(serving).is_complete
+    assert is_whole(entries(serving))
+
+
+def test_the_hash_is_of_what_the_database_stores(serving: Engine) -> None:
+    """The numbers of JSON, texts and instants come back in another form than they were given."""
+    after = {
+        "floats": [0.1, 1.10, 1e20, 1e-7, -0.0, 123456789012.34, 2.5e300],
+        "money": "10.50",
+        "nested": {"z": None, "a": [None, {"b": None, "ü": []}], "": {}},
+        "text": 'Zoë 🛒 “quoted” \\ " \n \u2028',
+        "long": 12345678901234567890123,
+        "true": True,
+    }
+    with serving.begin() as connection:
+        changes = [change("a", **after), change("b", **after), change("c", n=1e16)]
+        audit.record(connection, changes, NOW + timedelta(microseconds=123457))
+    record(serving, change("d"))
+    assert is_whole(entries(serving))
+    assert audit.verify(serving).entries == 4
+
+
+def test_many_entries_are_written_with_a_few_statements(serving: Engine) -> None:
+    record(serving, change("a"))
+    seen = []
+    event.listen(serving, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
+    record(serving, *(change(str(number)) for number in range(3000)))
+    assert len(seen) < 10
+    assert audit.verify(serving).entries == 3001
     assert is_whole(entries(serving))
