@@ -16,7 +16,7 @@ from marketing_assets.domain.days import day_of, start_of
 from marketing_assets.domain.rewards import reward_rule
 from marketing_assets.policy.model import Policy, frozen_terms
 
-_HIGHEST_RATE = Decimal(10**9)
+HIGHEST_RATE = Decimal(10**9)
 """Money per unit of currency that the relation's column holds; a cap decides long before."""
 
 
@@ -95,7 +95,7 @@ def open_campaigns(
                 days_left=(ends_on - target_day).days,
                 days_needed=min(policy.limits.min_days_left, days),
                 reward_fixed=reward.fixed,
-                reward_rate=min(reward.rate, _HIGHEST_RATE),
+                reward_rate=min(reward.rate, HIGHEST_RATE),
                 reward_cap=reward.cap,
                 cost_share=(1 - campaign.holdout_share) * template.expected_conversion,
                 budget=None if money is None else money.budget,

@@ -11,6 +11,7 @@ from marketing_assets.storage.datasets import (
     CAMPAIGNS,
     REJECTED_TRANSACTIONS,
     SEGMENT_SUMMARY,
+    SETTLED_REWARDS,
     TARGETING_DECISIONS,
     TRANSACTIONS,
     USER_FEATURES,
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
 INGEST = (TRANSACTIONS.name, REJECTED_TRANSACTIONS.name)
 BEHAVIOUR = (USER_FEATURES.name, USER_PATTERNS.name, SEGMENT_SUMMARY.name)
-DECISIONS = (CAMPAIGNS.name, CAMPAIGN_TARGETS.name, TARGETING_DECISIONS.name, published_night.NAME)
+DECISIONS = (
+    SETTLED_REWARDS.name,
+    CAMPAIGNS.name,
+    CAMPAIGN_TARGETS.name,
+    TARGETING_DECISIONS.name,
+    published_night.NAME,
+)
 
 NIGHTLY = "nightly_marketing"
 INGEST_RANGE = "ingest_range"

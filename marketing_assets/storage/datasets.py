@@ -484,6 +484,42 @@ TARGETING_DECISIONS = Dataset(
     references=(Reference(("campaign_id",), "campaigns"), Reference(("user_id",), "user_features")),
 )
 
+SETTLED_REWARDS = Dataset(
+    name="settled_rewards",
+    grain="one reward that the night confirmed or released",
+    key=("user_id", "event_id"),
+    order=("campaign_id", "user_id", "event_id"),
+    columns=(
+        Column("campaign_id", "varchar", "campaign that promised it"),
+        _user(*_kept("user_id")),
+        Column("event_id", "varchar", "the conversion that claimed it"),
+        Column(
+            "transaction_id",
+            "varchar",
+            "the purchase, as the app named it",
+            nullable=True,
+            made_of=_kept("transaction_id"),
+        ),
+        Column("claimed", "decimal(14,2)", "money: the purchase, as the app said it", at_least=0),
+        Column(
+            "amount",
+            "decimal(14,2)",
+            "money: what is paid; 0 where it was released",
+            at_least=0,
+            made_of=_kept("amount"),
+        ),
+        Column(
+            "state",
+            "varchar",
+            "spent where the ledger has the purchase, else released",
+            one_of=("spent", "released"),
+            made_of=_kept("occurred_at", "location", "category"),
+        ),
+        Column("reason", "varchar", "why it was released: not_found", nullable=True),
+        Column("occurred_at", "timestamp with time zone", "when the app says it happened, UTC"),
+    ),
+)
+
 ARCHIVED_TARGETS = Dataset(
     name="archived_targets",
     grain="one target of an archived campaign; its day is the campaign's last",
@@ -521,6 +557,7 @@ DATASETS = {
         CAMPAIGNS,
         CAMPAIGN_TARGETS,
         TARGETING_DECISIONS,
+        SETTLED_REWARDS,
         ARCHIVED_TARGETS,
     )
 }

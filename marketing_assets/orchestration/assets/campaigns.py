@@ -1,7 +1,7 @@
 """`campaigns`: what is open on the target day, kept, opened, ended or not opened, and why.
 
-The first step that decides. A night that is not decided now (too late, or decided long ago) yields
-nothing here, and the steps after it are skipped.
+A night that is not decided now (too late, or decided long ago) yields nothing here, and the steps after it
+are skipped.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.domain.days import start_of
-from marketing_assets.domain.nights import standing
 from marketing_assets.engine.base import Value
 from marketing_assets.orchestration.attempts import attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.results import checks_not_run
+from marketing_assets.orchestration.deciding import is_decided_now
 from marketing_assets.orchestration.freshness import published_every_night
 from marketing_assets.orchestration.metadata import (
     Metadata,
@@ -35,14 +35,16 @@ from marketing_assets.orchestration.targeting import (
     register_qualified,
 )
 from marketing_assets.settings import Settings
-from marketing_assets.storage.datasets import CAMPAIGNS, SEGMENT_SUMMARY, USER_FEATURES, USER_PATTERNS
+from marketing_assets.storage.datasets import (
+    CAMPAIGNS,
+    SEGMENT_SUMMARY,
+    SETTLED_REWARDS,
+    USER_FEATURES,
+    USER_PATTERNS,
+)
 
 if TYPE_CHECKING:
     from marketing_assets.domain.campaigns import Campaign, CampaignDecision
-
-
-NIGHT_TAG = "marketing/night"
-"""Tag of a run, so that a list of runs says why steps were skipped: decide, stays or missed."""
 
 
 def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -56,7 +58,10 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         "nothing suppresses it; a night that comes too late is not decided",
         readers="`campaign_targets` and `published_night`",
         freshness=published_every_night(settings),
-        deps=[dg.AssetDep(each.name) for each in (USER_PATTERNS, SEGMENT_SUMMARY, USER_FEATURES)],
+        deps=[
+            dg.AssetDep(each.name)
+            for each in (USER_PATTERNS, SEGMENT_SUMMARY, USER_FEATURES, SETTLED_REWARDS)
+        ],
         partitions=partitions,
     )
 
@@ -69,7 +74,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         watch = Stopwatch()
         day = date.fromisoformat(context.partition_key)
         with attempt(context, platform):
-            if not _is_decided_now(context, platform, day):
+            if not is_decided_now(context, platform, day):
                 note = "the night was not decided, nothing was written"
                 yield from checks_not_run(dataset_check_specs(CAMPAIGNS), note)
                 return
@@ -83,39 +88,6 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             yield from check_dataset(platform, CAMPAIGNS, [day])
 
     return campaigns_step
-
-
-def _is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: date) -> bool:
-    """Whether the night is decided; one that comes too late, after the first one, is recorded as skipped."""
-    from marketing_assets.storage.repositories import nights
-
-    now = platform.started_at or platform.now()
-    with platform.database.begin() as connection:
-        row = None if platform.rebuild else nights.night(connection, day)
-        decided = row is not None and row.status != "skipped"
-        newest = nights.newest_decided(connection, before=day if platform.rebuild else None)
-        stand = standing(day, now, platform.zone, newest, decided=decided)
-        first = nights.first_decided(connection)
-        recorded = stand == "missed" and first is not None and day > first
-        if recorded:
-            nights.record_skipped(
-                connection,
-                [day],
-                run_id=context.run.run_id,
-                policy_version=platform.policy.version,
-                reason="missed",
-                at=now,
-            )
-    context.instance.add_run_tags(context.run.run_id, {NIGHT_TAG: stand})
-    if stand == "stays":
-        context.log.info(f"The night of {day} stays as it was decided.")
-    if stand == "missed":
-        context.log.warning(
-            f"The night of {day} is not decided: its target day was over when the run began "
-            f"({'recorded as skipped' if recorded else 'before the first decided night, so not recorded'}). "
-            f"To decide it in the simulated clock: marketing run --day {day} --rebuild"
-        )
-    return stand == "decide"
 
 
 def _decide(platform: Platform, day: date) -> "list[CampaignDecision]":
