@@ -542,7 +542,7 @@ ARCHIVED_TARGETS = Dataset(
         Column("created_at", "timestamp with time zone", "when it was published, UTC"),
         Column("dismissed_at", "timestamp with time zone", "when it was put away, UTC", nullable=True),
         Column("rewards", "integer", "rewards reserved or spent"),
-        Column("rewarded", "decimal(14,2)", "sum of these, in the currency"),
+        Column("rewarded", "decimal(14,2)", "money: sum of these"),
     ),
 )
 

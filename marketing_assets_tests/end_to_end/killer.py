@@ -29,6 +29,7 @@ DATASETS = (
     "user_features",
     "user_patterns",
     "segment_summary",
+    "settled_rewards",
     "campaigns",
     "campaign_targets",
     "targeting_decisions",

@@ -26,7 +26,13 @@ from marketing_assets_tests.world import DAY, World, population, purchases
 DAYS = [DAY + timedelta(days=number) for number in range(1, 4)]
 INGEST = {"transactions", "rejected_transactions"}
 BEHAVIOUR = {"user_features", "user_patterns", "segment_summary"}
-DECISIONS = {"campaigns", "campaign_targets", "targeting_decisions", "published_night"}
+DECISIONS = {
+    "settled_rewards",
+    "campaigns",
+    "campaign_targets",
+    "targeting_decisions",
+    "published_night",
+}
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 

@@ -25,6 +25,7 @@ STEPS = {
     "hold:transactions": "ingest",
     "hold:user_features": "user features",
     "hold:segment_summary": "user patterns",
+    "hold:settled_rewards": "settled rewards",
     "hold:campaigns": "campaigns",
     "hold:targeting_decisions": "campaign targets",
     "wait:targeting_decisions": "published night",

@@ -21,6 +21,7 @@ STEPS = {
     "ingest": "before:rejected_transactions",
     "user_features": "before:user_features",
     "user_patterns": "before:segment_summary",
+    "settled_rewards": "before:settled_rewards",
     "campaigns": "before:campaigns",
     "campaign_targets": "before:targeting_decisions",
     "published_night": "publish:_record",

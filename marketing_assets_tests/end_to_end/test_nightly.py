@@ -167,7 +167,8 @@ def test_a_night_found_too_late_is_recorded_as_missed_and_not_decided(decided_wo
     ]
     assert world.rows("select count(*) from marketing.campaign_targets where user_id = 'late'") == [(0,)]
     assert (world.settings.lake / "user_patterns" / f"day={NEXT}" / "part-0.parquet").exists()
-    assert not (world.settings.lake / "campaigns" / f"day={NEXT}").exists()
+    for name in ("settled_rewards", "campaigns"):
+        assert not (world.settings.lake / name / f"day={NEXT}").exists()
 
 
 def test_nights_between_two_decided_ones_are_recorded_as_missed(decided_world: World) -> None:
@@ -247,6 +248,7 @@ LAKE_ASSETS = {
     "user_features",
     "user_patterns",
     "segment_summary",
+    "settled_rewards",
     "campaigns",
     "campaign_targets",
     "targeting_decisions",
@@ -326,7 +328,7 @@ def test_a_run_says_whether_its_night_was_decided(decided_world: World) -> None:
 
 def test_every_check_of_a_night_says_what_it_saw_and_what_is_allowed(decided_world: World) -> None:
     evaluations = decided_world.night(DAY).get_asset_check_evaluations()
-    assert len(evaluations) == 44
+    assert len(evaluations) == 48
     for each in evaluations:
         name = f"{each.asset_key.to_user_string()}: {each.check_name}"
         assert each.passed, name

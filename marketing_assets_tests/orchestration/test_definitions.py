@@ -26,7 +26,8 @@ GRAPH = {
     "user_features": {"transactions"},
     "user_patterns": {"user_features"},
     "segment_summary": {"user_features"},
-    "campaigns": {"user_features", "user_patterns", "segment_summary"},
+    "settled_rewards": {"transactions"},
+    "campaigns": {"user_features", "user_patterns", "segment_summary", "settled_rewards"},
     "campaign_targets": {"campaigns", "user_features", "user_patterns"},
     "targeting_decisions": {"campaigns", "user_features", "user_patterns"},
     "published_night": {
@@ -58,6 +59,7 @@ GROUPS = {
     "user_features": "behaviour",
     "user_patterns": "behaviour",
     "segment_summary": "behaviour",
+    "settled_rewards": "measurement",
     "campaigns": "campaigns",
     "campaign_targets": "targeting",
     "targeting_decisions": "targeting",
@@ -97,6 +99,7 @@ BLOCKING = {
     "user_features": {"schema", "unique_key", "no_nulls", "in_range"},
     "user_patterns": {"schema", "unique_key", "no_nulls", "in_range", "references_hold"},
     "segment_summary": {"schema", "unique_key", "no_nulls", "in_range"},
+    "settled_rewards": {"schema", "unique_key", "no_nulls", "in_range"},
     "campaigns": {"schema", "unique_key", "no_nulls", "in_range"},
     "campaign_targets": {
         "schema",
@@ -200,7 +203,7 @@ def test_a_night_that_begins_before_midnight_is_due_the_day_after(tmp_path: Path
 def test_no_step_has_a_retry_policy_which_would_try_a_run_again_that_somebody_ended(tmp_path: Path) -> None:
     nightly = definitions(tmp_path).resolve_job_def("nightly_marketing")
     policies = [op.retry_policy for op in nightly.graph.node_defs if isinstance(op, dg.OpDefinition)]
-    assert policies == [None] * 6
+    assert policies == [None] * 7
 
 
 def test_columns_say_what_they_are_made_of_and_it_exists() -> None:
