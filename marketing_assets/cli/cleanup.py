@@ -30,11 +30,13 @@ def clean_up(settings: Settings, progress: Progress) -> list[str]:
 def _said(figures: dict[str, dict[str, float]]) -> list[str]:
     archived, retention = figures[ARCHIVED_TARGETS.name], figures[cleanup.RETENTION]
     vacuumed, storage = figures[cleanup.VACUUMED], figures[cleanup.DAGSTER]
+    answers = figures[cleanup.ANSWERS]
     return [
         f"Expired {figures[cleanup.EXPIRED]['expired']:,} campaigns.",
         f"Archived {archived['archived']:,} campaigns with {archived['rows']:,} targets.",
         f"Removed {retention['partitions_removed']:,} partitions of the lake ({_size(retention['bytes'])}).",
         f"Vacuumed {vacuumed['tables']:,} tables; the serving tables take {_size(vacuumed['bytes'])}.",
+        f"Forgot {answers['exports']:,} exports and {answers['idempotency_keys']:,} answers to calls.",
         f"Removed {storage['events_purged']:,} events and {storage['ticks_purged']:,} ticks of Dagster; "
         f"its database takes {_size(storage['bytes'])}.",
     ]

@@ -23,12 +23,17 @@ from sqlglot import exp
 from marketing_assets.domain.days import day_of
 from marketing_assets.engine.base import Engine
 from marketing_assets.errors import ArchiveError, DatabaseError
-from marketing_assets.storage.datasets import ARCHIVED_TARGETS, Dataset
+from marketing_assets.storage.datasets import (
+    ARCHIVED_EVENTS,
+    ARCHIVED_REWARDS,
+    ARCHIVED_TARGETS,
+    Dataset,
+)
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.repositories import audit
 from marketing_assets.storage.repositories import campaigns as campaign_rows
 from marketing_assets.storage.repositories.campaigns import Ended
-from marketing_assets.storage.tables import campaign_targets
+from marketing_assets.storage.tables import campaign_events, campaign_targets, rewards
 from marketing_assets.storage.writer import WriterLock
 
 ACTOR = "campaign_cleanup"
@@ -49,18 +54,25 @@ class ArchivedTable:
     dataset: Dataset
 
 
-ARCHIVED = (ArchivedTable(campaign_targets, ARCHIVED_TARGETS),)
-"""Every such table. Each has a column `campaign_id`."""
+ARCHIVED = (
+    ArchivedTable(campaign_targets, ARCHIVED_TARGETS),
+    ArchivedTable(campaign_events, ARCHIVED_EVENTS),
+    ArchivedTable(rewards, ARCHIVED_REWARDS),
+)
+"""Every such table. Each has a column `campaign_id`. Targets go first: an event holds its own meanwhile."""
 
 
 @dataclass(frozen=True)
 class Archived:
-    """Campaigns of one last day that left: their rows, and the bytes of the partitions that hold them."""
+    """Campaigns of one last day that left.
+
+    `rows` are theirs by dataset, `bytes` those of the partitions that hold them, 0 where none was written.
+    """
 
     day: date
     campaigns: list[str]
-    rows: int
-    bytes: int
+    rows: dict[str, int]
+    bytes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -103,17 +115,11 @@ def archive(
             yield _archive_day(lock, engine, lake, day, list(group), now)
 
 
-def archived_days(campaigns: Sequence[Archived]) -> list[date]:
-    """The days whose partitions were written, ascending."""
-    return sorted({each.day for each in campaigns if each.rows})
-
-
 def _archive_day(
     lock: WriterLock, engine: Engine, lake: Lake, day: date, campaigns: Sequence[Ended], now: datetime
 ) -> Archived:
     ids = [each.campaign_id for each in campaigns]
     copied = {each: _copy(lock.session, engine, lake, each, day, ids) for each in ARCHIVED}
-    rows = sum(content.rows for content, _ in copied.values())
     with lock.session.begin():
         changed = campaign_rows.set_status(lock.session, ids, ("expired",), "archived", now)
         if changed != len(ids):
@@ -123,7 +129,12 @@ def _archive_day(
                 raise _changed(day, f"rows of marketing.{each.table.name}")
         audit.record(lock.session, [_change(each, "archived") for each in campaigns], now)
         lock.check_in_transaction()
-    return Archived(day, ids, rows, sum(size for _, size in copied.values()))
+    return Archived(
+        day,
+        ids,
+        rows={each.dataset.name: content.rows for each, (content, _) in copied.items()},
+        bytes={each.dataset.name: size for each, (_, size) in copied.items()},
+    )
 
 
 def _change(campaign: Ended, status: str) -> audit.Change:

@@ -546,6 +546,47 @@ ARCHIVED_TARGETS = Dataset(
     ),
 )
 
+ARCHIVED_EVENTS = Dataset(
+    name="archived_events",
+    grain="one event that the app reported of an archived campaign; its day is the campaign's last",
+    key=("user_id", "event_id"),
+    order=("campaign_id", "user_id", "event_id"),
+    columns=(
+        _user(),
+        Column("event_id", "varchar", "made by the app, the same at every attempt"),
+        Column("campaign_id", "varchar", "campaign"),
+        Column("kind", "varchar", "view, click, dismiss or conversion"),
+        Column("occurred_at", "timestamp with time zone", "when it happened by the sidecar's clock, UTC"),
+        Column("received_at", "timestamp with time zone", "when it came, UTC"),
+        Column("claimed_at", "timestamp with time zone", "when it happened by the app's clock, UTC"),
+        Column("sent_at", "timestamp with time zone", "when it was sent by the app's clock, UTC"),
+        Column("amount", "decimal(14,2)", "money: of a conversion, as claimed", nullable=True),
+        Column("items", "varchar", "JSON: what was bought, as the app said it", nullable=True),
+        Column("transaction_id", "varchar", "the purchase, as the app named it", nullable=True),
+        Column("body_hash", "varchar", "of the event without sent_at"),
+    ),
+)
+
+ARCHIVED_REWARDS = Dataset(
+    name="archived_rewards",
+    grain="one reward that was claimed of an archived campaign; its day is the campaign's last",
+    key=("user_id", "event_id"),
+    order=("campaign_id", "user_id", "event_id"),
+    columns=(
+        _user(),
+        Column("event_id", "varchar", "the conversion that claimed it"),
+        Column("campaign_id", "varchar", "campaign that promised it"),
+        Column("transaction_id", "varchar", "the purchase, as the app named it", nullable=True),
+        Column("claimed", "decimal(14,2)", "money: the purchase, as the app said it"),
+        Column("amount", "decimal(14,2)", "money: what was paid; 0 where nothing was"),
+        Column("state", "varchar", "spent, released or declined"),
+        Column("reason", "varchar", "why it was declined or released", nullable=True),
+        Column("occurred_at", "timestamp with time zone", "when it happened, UTC"),
+        Column("decided_at", "timestamp with time zone", "when its state was decided, UTC"),
+        Column("settled_on", "date", "the night that confirmed or released it", nullable=True),
+    ),
+)
+
 DATASETS = {
     dataset.name: dataset
     for dataset in (
@@ -559,5 +600,7 @@ DATASETS = {
         TARGETING_DECISIONS,
         SETTLED_REWARDS,
         ARCHIVED_TARGETS,
+        ARCHIVED_EVENTS,
+        ARCHIVED_REWARDS,
     )
 }

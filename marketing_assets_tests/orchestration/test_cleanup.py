@@ -8,6 +8,8 @@ import pytest
 
 from marketing_assets.storage import clock
 from marketing_assets.storage.datasets import (
+    ARCHIVED_EVENTS,
+    ARCHIVED_REWARDS,
     ARCHIVED_TARGETS,
     CAMPAIGN_TARGETS,
     CAMPAIGNS,
@@ -17,6 +19,7 @@ from marketing_assets.storage.datasets import (
     USER_PATTERNS,
 )
 from marketing_assets.storage.lake import Lake
+from marketing_assets_tests.end_to_end.test_targeting import change
 from marketing_assets_tests.world import DAY, FIRST, World
 
 NEXT = DAY + timedelta(days=1)
@@ -51,6 +54,9 @@ def test_before_anything_is_over_nothing_changes(decided_world: World) -> None:
     assert {name: set(values) for name, values in figures.items()} == {
         "expired_campaigns": {"expired", "campaigns", "seconds"},
         "archived_targets": {"archived", "rows", "bytes", "campaigns", "seconds"},
+        "archived_events": {"archived", "rows", "bytes", "campaigns", "seconds"},
+        "archived_rewards": {"archived", "rows", "bytes", "campaigns", "seconds"},
+        "forgotten_answers": {"exports", "idempotency_keys", "seconds"},
         "lake_retention": {"partitions_removed", "bytes", "removed", "first_kept", "seconds"},
         "vacuumed_tables": {"tables", "bytes", "vacuumed", "seconds"},
         "dagster_storage": {"events_purged", "ticks_purged", "bytes", "complete", "seconds"},
@@ -150,4 +156,48 @@ def test_a_step_that_fails_stops_none_that_does_not_need_it(
     result = decided_world.clean_up()
     assert not result.success
     made = {event.asset_key for event in result.get_asset_materialization_events()}
-    assert made == {dg.AssetKey("lake_retention"), dg.AssetKey("dagster_storage")}
+    assert made == {dg.AssetKey(name) for name in ("lake_retention", "forgotten_answers", "dagster_storage")}
+
+
+def test_answers_are_forgotten_after_a_week(decided_world: World) -> None:
+    world = decided_world
+    at_three = datetime(NEXT.year, NEXT.month, NEXT.day, 3, tzinfo=UTC)
+    for number, age in enumerate((timedelta(days=7), timedelta(days=7, microseconds=1))):
+        change(
+            world,
+            f"with asked as (insert into marketing.requests (kind, status, requested_by, finished_at)"
+            f" values ('export', 'succeeded', 'pseudonym', now()) returning request_id)"
+            f" insert into marketing.exports"
+            f" select request_id, 'ann{number}', '{{}}', '{at_three - age}' from asked;"
+            f" insert into marketing.idempotency_keys (caller, key, body_hash, status, answer, created_at)"
+            f" values ('ops', 'key{number}', 'hash', 201, '{{}}', '{at_three - age}')",
+        )
+    figures = clean_up(world, NEXT)["forgotten_answers"]
+    assert (figures["exports"], figures["idempotency_keys"]) == (1, 1)
+    assert world.rows("select user_id from marketing.exports") == [("ann0",)]
+    assert world.rows("select key from marketing.idempotency_keys") == [("key0",)]
+    assert world.rows("select count(*) from marketing.requests where kind = 'export'") == [(2,)]
+
+
+def test_events_and_rewards_are_archived_and_checked_with_their_campaign(decided_world: World) -> None:
+    world = decided_world
+    name = "re-engagement-2026-02-11"
+    clean_up(world, OVER)
+    event = (
+        f"select user_id, gen_random_uuid(), campaign_id, 'view', valid_from, valid_from, valid_from,"
+        f" valid_from, 'h' from marketing.campaign_targets where campaign_id = '{name}' and arm = 'treatment'"
+    )
+    change(
+        world,
+        "insert into marketing.campaign_events (user_id, event_id, campaign_id, kind, occurred_at,"
+        f" received_at, claimed_at, sent_at, body_hash) {event}",
+    )
+    [(events,)] = world.rows("select count(*) from marketing.campaign_events")
+    figures = clean_up(world, OVER + timedelta(days=30))
+    assert events > 20
+    assert figures["archived_events"]["rows"] == events
+    assert f"| {OVER - timedelta(days=1)} | {name} | {events} |" in figures["archived_events"]["campaigns"]
+    assert figures["archived_rewards"]["rows"] == 0
+    lake = Lake(world.settings.lake)
+    assert lake.days(ARCHIVED_EVENTS) == [OVER - timedelta(days=1)]
+    assert lake.days(ARCHIVED_REWARDS) == []

@@ -45,8 +45,11 @@ GRAPH = {
     "marketing/published_nights": {"published_night"},
     "expired_campaigns": set(),
     "archived_targets": {"expired_campaigns"},
+    "archived_events": {"expired_campaigns"},
+    "archived_rewards": {"expired_campaigns"},
     "lake_retention": set(),
-    "vacuumed_tables": {"archived_targets"},
+    "forgotten_answers": set(),
+    "vacuumed_tables": {"archived_targets", "archived_events", "archived_rewards", "forgotten_answers"},
     "dagster_storage": set(),
 }
 
@@ -67,6 +70,9 @@ GROUPS = {
     **{name: "publishing" for name in OUTSIDE if name.startswith("marketing/")},
     "expired_campaigns": "cleanup",
     "archived_targets": "cleanup",
+    "archived_events": "cleanup",
+    "archived_rewards": "cleanup",
+    "forgotten_answers": "cleanup",
     "lake_retention": "cleanup",
     "vacuumed_tables": "cleanup",
     "dagster_storage": "cleanup",
@@ -79,6 +85,7 @@ KINDS = {
     "published_night": {"postgres"},
     "expired_campaigns": {"postgres"},
     "lake_retention": {"parquet"},
+    "forgotten_answers": {"postgres"},
     "vacuumed_tables": {"postgres"},
     "dagster_storage": {"postgres"},
 }
@@ -113,6 +120,8 @@ BLOCKING = {
     },
     "targeting_decisions": {"schema", "unique_key", "no_nulls", "in_range", "references_hold"},
     "archived_targets": {"schema", "unique_key", "no_nulls"},
+    "archived_events": {"schema", "unique_key", "no_nulls"},
+    "archived_rewards": {"schema", "unique_key", "no_nulls"},
 }
 
 WARNING = {

@@ -4,6 +4,9 @@ import os
 import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -15,7 +18,12 @@ from marketing_assets.engine.base import Engine
 from marketing_assets.errors import ArchiveError, DatabaseError, WriterLockError
 from marketing_assets.storage import archive as archiving
 from marketing_assets.storage.archive import ARCHIVED, Archived, archive, expire
-from marketing_assets.storage.datasets import ARCHIVED_TARGETS, Dataset
+from marketing_assets.storage.datasets import (
+    ARCHIVED_EVENTS,
+    ARCHIVED_REWARDS,
+    ARCHIVED_TARGETS,
+    Dataset,
+)
 from marketing_assets.storage.lake import Lake, Written
 from marketing_assets.storage.repositories import audit
 from marketing_assets.storage.repositories import campaigns as campaign_rows
@@ -124,8 +132,9 @@ def test_a_campaign_that_was_over_long_enough_moves_to_the_lake(
         " where user_id = 'bob'"
     )
     [moved] = run(over, serving)
-    assert (moved.day, moved.campaigns, moved.rows) == (LAST, [CAMPAIGN], 2)
-    assert moved.bytes == over.lake.path(ARCHIVED_TARGETS, LAST).stat().st_size
+    assert (moved.day, moved.campaigns) == (LAST, [CAMPAIGN])
+    assert moved.rows == {"archived_targets": 2, "archived_events": 0, "archived_rewards": 0}
+    assert moved.bytes["archived_targets"] == over.lake.path(ARCHIVED_TARGETS, LAST).stat().st_size
     assert targets(reader) == []
     assert statuses(reader) == {CAMPAIGN: "archived"}
     assert archived(over) == [ANN, (LAST, CAMPAIGN, "bob", "viewed", '{"location": "Store 1"}')]
@@ -167,7 +176,7 @@ def test_campaigns_that_end_together_share_a_partition_and_one_archived_later_jo
     over.publish(before, [campaign("location-promo", date(2026, 2, 2))])
     expire(over.lock, OVER)
     [moved] = run(over, serving)
-    assert (moved.day, moved.campaigns, moved.rows) == (LAST, [OTHER], 2)
+    assert (moved.day, moved.campaigns, moved.rows["archived_targets"]) == (LAST, [OTHER], 2)
     assert archived(over) == [
         (LAST, OTHER, "ann", "eligible", '{"location": "Store 1"}'),
         (LAST, OTHER, "cid", "eligible", '{"location": "Store 1"}'),
@@ -183,7 +192,9 @@ def test_a_campaign_without_targets_is_archived_without_a_partition(
     maker.write(D, [])
     maker.publish(D, [campaign()])
     expire(maker.lock, OVER)
-    assert run(maker, serving) == [Archived(LAST, [CAMPAIGN], 0, 0)]
+    [moved] = run(maker, serving)
+    assert (moved.day, moved.campaigns) == (LAST, [CAMPAIGN])
+    assert {*moved.rows.values(), *moved.bytes.values()} == {0}
     assert statuses(reader) == {CAMPAIGN: "archived"}
     assert maker.lake.days(ARCHIVED_TARGETS) == []
 
@@ -201,6 +212,112 @@ def test_ids_and_texts_of_every_kind_arrive_as_they_were(
     run(maker, serving)
     assert [row[2] for row in archived(maker)] == sorted(users)
     assert {row[4] for row in archived(maker)} == {context[0]}
+
+
+EVENT = UUID(int=7)
+
+
+def claim(reader: psycopg.Connection, state: str = "spent") -> None:
+    """A view and a conversion of ann, and what became of its reward."""
+    reader.execute(
+        "insert into marketing.campaign_events (user_id, event_id, campaign_id, kind, occurred_at,"
+        " received_at, claimed_at, sent_at, amount, items, transaction_id, body_hash) values"
+        " ('ann', gen_random_uuid(), %(campaign)s, 'view', %(at)s, %(at)s, %(at)s, %(at)s,"
+        " null, null, null, 'v'),"
+        " ('ann', %(event)s, %(campaign)s, 'conversion', %(at)s, %(at)s, %(at)s, %(at)s, 40.10,"
+        """ '[{"sku": "ü, \\\\"}]', '', 'c')""",
+        {"campaign": CAMPAIGN, "event": EVENT, "at": at(LAST, 12)},
+    )
+    reader.execute(
+        "insert into marketing.rewards (user_id, event_id, campaign_id, transaction_id, claimed, amount,"
+        " state, reason, occurred_at, decided_at, settled_on) values"
+        " ('ann', %(event)s, %(campaign)s, '', 40.10, 10.00, %(state)s, null, %(at)s, %(at)s, %(day)s)",
+        {"campaign": CAMPAIGN, "event": EVENT, "at": at(LAST, 12), "day": LAST, "state": state},
+    )
+
+
+def rows_of(maker: NightMaker, dataset: Dataset) -> list[dict[str, object]]:
+    maker.lake.register(maker.engine, "found", dataset, [LAST])
+    found = maker.engine.fetch("select * exclude day from found order by amount nulls first")
+    return [dict(row) for row in found]
+
+
+def test_events_and_rewards_leave_with_the_targets_of_their_campaign(
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
+) -> None:
+    claim(reader)
+    [moved] = run(over, serving)
+    assert moved.rows == {"archived_targets": 2, "archived_events": 2, "archived_rewards": 1}
+    for table in ("campaign_targets", "campaign_events", "rewards"):
+        assert reader.execute(f"select from marketing.{table}".encode()).fetchall() == []
+    noon = at(LAST, 12)
+    view, conversion = rows_of(over, ARCHIVED_EVENTS)
+    assert (view["kind"], view["amount"], view["items"], view["transaction_id"]) == ("view", None, None, None)
+    assert conversion == {
+        "user_id": "ann",
+        "event_id": str(EVENT),
+        "campaign_id": CAMPAIGN,
+        "kind": "conversion",
+        "occurred_at": noon,
+        "received_at": noon,
+        "claimed_at": noon,
+        "sent_at": noon,
+        "amount": Decimal("40.10"),
+        "items": '[{"sku": "ü, \\\\"}]',
+        "transaction_id": "",
+        "body_hash": "c",
+    }
+    assert rows_of(over, ARCHIVED_REWARDS) == [
+        {
+            "user_id": "ann",
+            "event_id": str(EVENT),
+            "campaign_id": CAMPAIGN,
+            "transaction_id": "",
+            "claimed": Decimal("40.10"),
+            "amount": Decimal("10.00"),
+            "state": "spent",
+            "reason": None,
+            "occurred_at": noon,
+            "decided_at": noon,
+            "settled_on": LAST,
+        }
+    ]
+
+
+def test_a_reward_that_waits_or_was_just_settled_keeps_its_campaign(
+    over: NightMaker, serving: DatabaseEngine, reader: psycopg.Connection
+) -> None:
+    claim(reader, "reserved")
+    assert due(serving, LATE + timedelta(days=100)) == []
+    reader.execute("update marketing.rewards set state = 'spent', decided_at = %s", [LATE])
+    assert due(serving, LATE + timedelta(hours=47)) == []
+    assert [each.campaign_id for each in due(serving, LATE + timedelta(hours=48))] == [CAMPAIGN]
+
+
+@pytest.mark.parametrize("table", ["campaign_events", "rewards"])
+def test_an_event_or_reward_that_changes_while_it_is_archived_keeps_all_of_its_campaign(
+    over: NightMaker,
+    serving: DatabaseEngine,
+    reader: psycopg.Connection,
+    table: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim(reader)
+    statement = f"update marketing.{table} set transaction_id = 'other' where event_id = '{EVENT}'"
+    with monkeypatch.context() as patched:
+        original = campaign_rows.set_status
+
+        def changed_before(*arguments: Any) -> int:
+            reader.execute(statement.encode())
+            return original(*arguments)
+
+        patched.setattr(campaign_rows, "set_status", changed_before)
+        with pytest.raises(ArchiveError, match=rf"rows of marketing\.{table} changed while"):
+            run(over, serving)
+    assert len(targets(reader)) == 2
+    assert statuses(reader) == {CAMPAIGN: "expired"}
+    [moved] = run(over, serving)
+    assert moved.rows == {"archived_targets": 2, "archived_events": 2, "archived_rewards": 1}
 
 
 def after(function: str, then: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:

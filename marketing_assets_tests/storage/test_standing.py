@@ -144,7 +144,7 @@ def test_targets_that_were_archived_since_count_as_published(maker: NightMaker, 
     assert expire(maker.lock, archive_at) == [over]
     ended = [Ended(over, at(NEXT), "expired")]
     [moved] = archive(maker.lock, maker.engine, maker.lake, ended, UTC_ZONE, archive_at)
-    assert (moved.day, moved.rows) == (D, 1)
+    assert (moved.day, moved.rows["archived_targets"]) == (D, 1)
 
     # An open campaign as old as the archived one has both nights read; the first is found short of a row
     # in the serving tables, and its partition was left different by a killed rerun.

@@ -1,9 +1,10 @@
-"""The 03:00 job, a step an asset: expiry, archive, retention, vacuum, and Dagster's own storage.
+"""The 03:00 job, a step an asset: expiry, archive, retention, old answers, vacuum, Dagster's own storage.
 
 None has partitions. Each step can be killed anywhere and be run again; a step that fails stops none that
 does not need it.
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from marketing_assets.orchestration.checks.datasets import check_dataset, datase
 from marketing_assets.orchestration.checks.results import checks_not_run
 from marketing_assets.orchestration.metadata import (
     OWNERS,
+    Metadata,
     Results,
     Stopwatch,
     dataset_spec,
@@ -22,24 +24,40 @@ from marketing_assets.orchestration.metadata import (
     named_failures,
 )
 from marketing_assets.orchestration.platform import Platform
-from marketing_assets.storage.datasets import ARCHIVED_TARGETS, TRANSACTIONS
+from marketing_assets.storage.datasets import (
+    ARCHIVED_EVENTS,
+    ARCHIVED_REWARDS,
+    ARCHIVED_TARGETS,
+    TRANSACTIONS,
+    Dataset,
+)
 
 if TYPE_CHECKING:
     from marketing_assets.domain.retention import Kept
+    from marketing_assets.storage.archive import Archived
 
 EXPIRED = "expired_campaigns"
 RETENTION = "lake_retention"
 VACUUMED = "vacuumed_tables"
 DAGSTER = "dagster_storage"
-NAMES = (EXPIRED, ARCHIVED_TARGETS.name, RETENTION, VACUUMED, DAGSTER)
+ANSWERS = "forgotten_answers"
+_ARCHIVES = {
+    ARCHIVED_TARGETS: ("Targets", "targeting (cooldown, targets of earlier nights)"),
+    ARCHIVED_EVENTS: ("What the app reported", "the measurement, and people"),
+    ARCHIVED_REWARDS: ("Rewards", "the measurement, and people"),
+}
+"""What leaves with a campaign, and who reads it in the lake."""
+
+NAMES = (EXPIRED, *(dataset.name for dataset in _ARCHIVES), RETENTION, ANSWERS, VACUUMED, DAGSTER)
 """The assets of the job, in the order of SEMANTICS."""
 
 _GROUP = "cleanup"
+_ANSWERS_KEPT = timedelta(days=7)
 
 
 def build() -> list[dg.AssetsDefinition]:
-    """The five steps."""
-    return [_expired(), _archived(), _retention(), _vacuumed(), _dagster_storage()]
+    """The six steps."""
+    return [_expired(), _archived(), _retention(), _forgotten(), _vacuumed(), _dagster_storage()]
 
 
 def _expired() -> dg.AssetsDefinition:
@@ -80,23 +98,24 @@ def _archived() -> dg.AssetsDefinition:
         name=ARCHIVED_TARGETS.name,
         specs=[
             dataset_spec(
-                ARCHIVED_TARGETS,
+                dataset,
                 group=_GROUP,
-                description="Targets of campaigns that are long over, moved here from the app's database: "
+                description=f"{what} of campaigns that are long over, moved here from the app's database: "
                 "copied, compared, then removed there. One partition of the lake for each last day.",
                 rule="from `archive_after_days` of the policy on (30 days) after a campaign's end, once its "
-                "results are final",
-                readers="targeting (cooldown, targets of earlier nights)",
+                "results are final and none of its rewards waits for the ledger",
+                readers=readers,
                 deps=[dg.AssetDep(EXPIRED)],
                 partitions=None,
             )
+            for dataset, (what, readers) in _ARCHIVES.items()
         ],
-        check_specs=dataset_check_specs(ARCHIVED_TARGETS),
+        check_specs=[spec for dataset in _ARCHIVES for spec in dataset_check_specs(dataset)],
     )
     def archived_targets_step(
         context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> Results:
-        from marketing_assets.storage.archive import archive, archived_days
+        from marketing_assets.storage.archive import archive
         from marketing_assets.storage.repositories import campaigns as campaign_rows
 
         watch = Stopwatch()
@@ -109,27 +128,37 @@ def _archived() -> dg.AssetsDefinition:
                     now - timedelta(hours=limits.settle_after_hours),
                 )
             moved = list(archive(platform.writer, platform.engine, platform.lake, due, platform.zone, now))
-            yield dg.MaterializeResult(
-                asset_key=ARCHIVED_TARGETS.name,
-                metadata={
-                    "archived": sum(len(each.campaigns) for each in moved),
-                    "rows": sum(each.rows for each in moved),
-                    "bytes": sum(each.bytes for each in moved),
-                    "campaigns": markdown_table(
-                        ["last day", "campaigns", "rows"],
-                        [(each.day, ", ".join(each.campaigns), f"{each.rows:,}") for each in moved],
-                    ),
-                    "seconds": watch.seconds,
-                },
-            )
-            days = archived_days(moved)
-            yield from (
-                check_dataset(platform, ARCHIVED_TARGETS, days)
-                if days
-                else checks_not_run(dataset_check_specs(ARCHIVED_TARGETS), "nothing was archived")
-            )
+            for dataset in _ARCHIVES:
+                yield dg.MaterializeResult(
+                    asset_key=dataset.name,
+                    metadata={**_moved(moved, dataset.name), "seconds": watch.seconds},
+                )
+                yield from _checked(platform, dataset, moved)
 
     return archived_targets_step
+
+
+def _moved(moved: "Sequence[Archived]", dataset: str) -> Metadata:
+    """What left: campaigns, and their rows of this dataset."""
+    return {
+        "archived": sum(len(each.campaigns) for each in moved),
+        "rows": sum(each.rows[dataset] for each in moved),
+        "bytes": sum(each.bytes[dataset] for each in moved),
+        "campaigns": markdown_table(
+            ["last day", "campaigns", "rows"],
+            [(each.day, ", ".join(each.campaigns), f"{each.rows[dataset]:,}") for each in moved],
+        ),
+    }
+
+
+def _checked(
+    platform: Platform, dataset: Dataset, moved: "Sequence[Archived]"
+) -> Iterator[dg.AssetCheckResult]:
+    days = [each.day for each in moved if each.rows[dataset.name]]
+    if days:
+        yield from check_dataset(platform, dataset, days)
+    else:
+        yield from checks_not_run(dataset_check_specs(dataset), "nothing was archived")
 
 
 def _retention() -> dg.AssetsDefinition:
@@ -200,10 +229,38 @@ def _kept(platform: Platform) -> "Kept":
     )
 
 
+def _forgotten() -> dg.AssetsDefinition:
+    @dg.asset(
+        name=ANSWERS,
+        group_name=_GROUP,
+        kinds={"postgres"},
+        owners=OWNERS,
+        description=described(
+            "What was answered long ago goes: exports of users, and answers kept for a call that is sent "
+            "again.",
+            grain="one clean-up",
+            source="exports and idempotency_keys in the app's database",
+            rule=f"{_ANSWERS_KEPT.days} days after they were made",
+            readers="people",
+        ),
+    )
+    def forgotten_answers_step(
+        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Results:
+        from marketing_assets.storage.repositories import answers
+
+        watch = Stopwatch()
+        with named_failures(), platform.database.begin() as connection:
+            forgotten = answers.forget(connection, platform.now() - _ANSWERS_KEPT)
+        yield dg.MaterializeResult(metadata={**vars(forgotten), "seconds": watch.seconds})
+
+    return forgotten_answers_step
+
+
 def _vacuumed() -> dg.AssetsDefinition:
     @dg.asset(
         name=VACUUMED,
-        deps=[ARCHIVED_TARGETS.name],
+        deps=[*(dataset.name for dataset in _ARCHIVES), ANSWERS],
         group_name=_GROUP,
         kinds={"postgres"},
         owners=OWNERS,

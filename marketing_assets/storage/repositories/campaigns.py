@@ -20,6 +20,7 @@ from marketing_assets.storage.tables import (
     campaign_targets,
     campaign_versions,
     marketing_campaigns,
+    rewards,
 )
 
 
@@ -155,15 +156,23 @@ def over(connection: Connection, now: datetime) -> list[Ended]:
 
 
 def archivable(connection: Connection, ended_by: datetime, valid_until: datetime) -> list[Ended]:
-    """Expired campaigns that ended by `ended_by` and none of whose targets was valid after `valid_until`."""
+    """Expired campaigns that ended by `ended_by`, and nothing of which is open or was until `valid_until`.
+
+    No target was valid after it, no reward waits for the ledger, none was decided after it: the night that
+    did may be run again.
+    """
     campaigns, targets = marketing_campaigns, campaign_targets
     unsettled = select(targets.c.campaign_id).where(targets.c.valid_until > valid_until)
+    unpaid = select(rewards.c.campaign_id).where(
+        or_(rewards.c.state == "reserved", rewards.c.decided_at > valid_until)
+    )
     statement = (
         select(campaigns.c.campaign_id, campaigns.c.ends_at, campaigns.c.status)
         .where(
             campaigns.c.status == "expired",
             campaigns.c.ends_at <= ended_by,
             campaigns.c.campaign_id.not_in(unsettled),
+            campaigns.c.campaign_id.not_in(unpaid),
         )
         .order_by(campaigns.c.ends_at, campaigns.c.campaign_id)
     )
