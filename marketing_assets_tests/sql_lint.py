@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 # By sqlglot's names, which for some differ from what one writes: arg_min(), bit_or(), date_diff(),
-# regexp_matches(), strpos(), bool_and(), isnan().
+# regexp_matches(), strpos(), bool_and(), isnan(), sha256().
 ALLOWED_FUNCTIONS = frozenset(
     {
         "abs",
@@ -30,6 +30,7 @@ ALLOWED_FUNCTIONS = frozenset(
         "count",
         "datediff",
         "dense_rank",
+        "encode",
         "exists",
         "extract",
         "floor",
@@ -54,11 +55,13 @@ ALLOWED_FUNCTIONS = frozenset(
         "replace",
         "round",
         "row_number",
+        "sha2",
         "str_position",
         "substring",
         "sum",
         "trim",
         "try_cast",
+        "unhex",
         "upper",
     }
 )

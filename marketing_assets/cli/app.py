@@ -225,6 +225,27 @@ def explain(
         print_explanation(out, user, day, decisions)
 
 
+_USER = Annotated[str, typer.Option(help="The user's id, as the source names them.")]
+
+
+@app.command()
+def export(user: _USER) -> None:
+    """Ask for everything that is held about a user, as one JSON document; says the request's id."""
+    from marketing_assets.cli.subjects import ask_to_export
+
+    request = ask_to_export(load_settings(), user)
+    out.print(f"Asked: request [bold]{request}[/bold]. The document will be in the table exports for 7 days.")
+
+
+@app.command()
+def erase(user: _USER) -> None:
+    """Ask to erase a user: hidden from the app at once, removed by a job; says the request's id."""
+    from marketing_assets.cli.subjects import ask_to_erase
+
+    request = ask_to_erase(load_settings(), user)
+    out.print(f"Asked: request [bold]{request}[/bold]. Its row in the table requests becomes the receipt.")
+
+
 @db_app.command("upgrade")
 def db_upgrade() -> None:
     """Make the databases where they are missing and bring the schema to the newest revision.

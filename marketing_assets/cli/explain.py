@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from marketing_assets.domain.explanation import LoggedDecision, explained
+from marketing_assets.domain.identity import stored_id
 from marketing_assets.engine.base import Row
 from marketing_assets.engine.duckdb import DuckDBEngine
 from marketing_assets.errors import LakeError
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import TARGETING_DECISIONS
+from marketing_assets.storage.keys import pseudonym_key
 from marketing_assets.storage.lake import Lake
 
 _LOG = "select * from decision_log where user_id = $user order by day desc, campaign_id"
@@ -21,6 +23,8 @@ _LOG = "select * from decision_log where user_id = $user order by day desc, camp
 
 def logged(settings: Settings, user: str, day: date) -> list[LoggedDecision]:
     """What the log says of the user until the night of `day`, the last row of each campaign, newest first.
+
+    `user` is the id as the source has it.
 
     Raises:
         LakeError: the night has no log, or is older than what the lake keeps.
@@ -40,7 +44,7 @@ def logged(settings: Settings, user: str, day: date) -> list[LoggedDecision]:
         )
         try:
             lake.register(engine, "decision_log", TARGETING_DECISIONS, days)
-            rows = engine.fetch(_LOG, {"user": user})
+            rows = engine.fetch(_LOG, {"user": stored_id(pseudonym_key(settings), user)})
         finally:
             engine.close()
     newest: dict[str, LoggedDecision] = {}

@@ -16,12 +16,14 @@ from marketing_assets.errors import NightError
 from marketing_assets.orchestration.metadata import named_failures
 from marketing_assets.orchestration.platform import Platform
 
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
 # After about 10, 30 and 70 seconds: longer than a restart of PostgreSQL, shorter than a night.
 RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
 @contextmanager
-def attempt(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[None]:
+def attempt(context: Context, platform: Platform) -> Iterator[None]:
     """One attempt of a step; errors become failures with their remedy, or ask for another attempt.
 
     A second attempt starts over with nothing of the first: new connections, a new engine, and the writer lock
@@ -51,7 +53,7 @@ def attempt(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[N
         raise
 
 
-def _refuse_ended(context: dg.AssetExecutionContext) -> None:
+def _refuse_ended(context: Context) -> None:
     """Stop a run that was called dead or cancelled and lives: its next try may be under way.
 
     As an interruption, which leaves the run's status as it is.

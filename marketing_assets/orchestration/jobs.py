@@ -21,6 +21,8 @@ from marketing_assets.storage.datasets import (
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+    AnyJob = UnresolvedAssetJobDefinition | dg.JobDefinition
+
 INGEST = (TRANSACTIONS.name, REJECTED_TRANSACTIONS.name)
 BEHAVIOUR = (USER_FEATURES.name, USER_PATTERNS.name, SEGMENT_SUMMARY.name)
 DECISIONS = (
@@ -35,6 +37,8 @@ NIGHTLY = "nightly_marketing"
 INGEST_RANGE = "ingest_range"
 BEHAVIOUR_RANGE = "behaviour_range"
 CLEANUP = "campaign_cleanup"
+EXPORT = "export"
+ERASURE = "erasure"
 
 
 def build_jobs(settings: Settings) -> "list[UnresolvedAssetJobDefinition]":

@@ -17,7 +17,7 @@ import dagster as dg
 from marketing_assets.domain.days import day_of
 from marketing_assets.errors import MarketingError, RequestError
 from marketing_assets.orchestration.failures import failure_of_run
-from marketing_assets.orchestration.jobs import NIGHTLY
+from marketing_assets.orchestration.jobs import ERASURE, EXPORT, NIGHTLY
 from marketing_assets.orchestration.partitions import also_ingest
 from marketing_assets.orchestration.platform import Platform, prepare_once
 from marketing_assets.settings import Settings
@@ -30,9 +30,9 @@ from marketing_assets.storage.datasets import (
 )
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
     from sqlalchemy import Connection
 
+    from marketing_assets.orchestration.jobs import AnyJob
     from marketing_assets.storage.repositories.requests import Request
 
 REQUEST_TAG = "marketing/request"
@@ -66,6 +66,11 @@ class Kind(Protocol):
     name: str
     jobs: Sequence[str]
     """Names of the jobs that it starts."""
+    ends_itself: bool
+    """Whether the job writes the end of the requests that it did, with the work itself, in one transaction.
+
+    What a run has left open when it succeeded came too late for it, and gets another run.
+    """
 
     def understand(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, object]:
         """The payload with nothing left to guess; given its own answer, it gives the same again.
@@ -94,6 +99,7 @@ class Analysis:
 
     name: str = "analysis"
     jobs: Sequence[str] = (NIGHTLY,)
+    ends_itself: bool = False
 
     def understand(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, object]:
         """The payload with its day.
@@ -152,12 +158,55 @@ class Analysis:
         }
 
 
-KINDS: tuple[Kind, ...] = (Analysis(),)
+@dataclass
+class OfSubject:
+    """`export` and `erasure`: what is held about whoever asks, known by the request's pseudonym; no payload.
+
+    One run of the job does all that are open when it begins.
+    """
+
+    name: str
+    jobs: Sequence[str]
+    ends_itself: bool = True
+
+    def understand(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, object]:
+        """Nothing.
+
+        Raises:
+            RequestError: something is given.
+        """
+        if payload:
+            raise RequestError(
+                f"an {self.name} has no {', '.join(sorted(payload))[:100]}",
+                remedy="ask with the payload {}; it is about whoever asks",
+            )
+        return payload
+
+    def work(self, payload: Mapping[str, object]) -> Work:
+        """One run for all."""
+        return Work(self.jobs[0])
+
+    def also(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, str]:
+        """No more tags."""
+        return {}
+
+    def result(
+        self, instance: dg.DagsterInstance, connection: "Connection", payload: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """Never asked for: the job writes it."""
+        raise AssertionError(self.name)
+
+
+KINDS: tuple[Kind, ...] = (
+    Analysis(),
+    OfSubject("export", (EXPORT,)),
+    OfSubject("erasure", (ERASURE,)),
+)
 """Every kind of request there is."""
 
 
 def build_requests_sensor(
-    settings: Settings, jobs: "Sequence[UnresolvedAssetJobDefinition]", kinds: Sequence[Kind] = KINDS
+    settings: Settings, jobs: "Sequence[AnyJob]", kinds: Sequence[Kind] = KINDS
 ) -> dg.SensorDefinition:
     """The sensor `requests`: looks at the open rows at every turn of the daemon's loop (five seconds)."""
     startable = {name for kind in kinds for name in kind.jobs}
@@ -227,6 +276,10 @@ class Dispatcher:
         payload = self._payload(connection, request, kind)
         work = kind.work(payload)
         run = self._run_for(request, work)
+        if run is not None and run.is_success and kind.ends_itself:
+            if not requests.is_open(connection, request.request_id):
+                return  # ended since the rows were read
+            run = None
         if run is None:
             self._want(request, kind, payload)
         elif self._is_done(connection, request, run):

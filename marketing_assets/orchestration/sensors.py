@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 def build_sensors(
-    settings: Settings, jobs: "Sequence[UnresolvedAssetJobDefinition]"
+    settings: Settings,
+    jobs: "Sequence[UnresolvedAssetJobDefinition]",
+    subject_jobs: Sequence[dg.JobDefinition],
 ) -> list[dg.SensorDefinition]:
     """All sensors; they run unless somebody stops them."""
     return [
-        build_requests_sensor(settings, jobs),
+        build_requests_sensor(settings, [*jobs, *subject_jobs]),
         late_data.build(settings, jobs),
         missed_nights.build(settings, jobs),
         build_run_failure_sensor(settings),

@@ -67,6 +67,8 @@ def _counted(
                     "latest": days[-1] + ONE_DAY,
                     "by_update_time": source.has_update_time,
                     "with_undated": False,
+                    "pseudonym_inner": None,  # nobody's id is looked at
+                    "pseudonym_outer": None,
                     **parameters,
                 },
             )

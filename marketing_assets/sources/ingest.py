@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from sqlglot import exp
 
 from marketing_assets.domain.days import ONE_DAY, days_between, end_of, start_of
+from marketing_assets.domain.identity import pads
 from marketing_assets.engine.base import Engine, Schema, Value, sql
 from marketing_assets.errors import LakeError, RejectedShareError
 from marketing_assets.sources.base import Source
@@ -27,6 +28,10 @@ from marketing_assets.storage.lake import Lake, Written
 _LONGEST_SPAN = 10
 _ROWS_AT_ONCE = 2_000_000
 _ZONE_YEARS = range(1970, 2100)
+_ERASED = "select day from read_rows where user_id in (select user_id from erased_ids)"
+_NOT_ERASED = (
+    "select * from read_rows where user_id is null or user_id not in (select user_id from erased_ids)"
+)
 DAY_EDGES: Schema = (
     ("utc_date", "date"),
     ("day", "date"),
@@ -38,10 +43,11 @@ DAY_EDGES: Schema = (
 
 @dataclass(frozen=True)
 class IngestedDay:
-    """What became of one day's source rows: read = kept + duplicates + superseded + rejected.
+    """What became of one day's source rows: read = kept + duplicates + superseded + rejected + erased.
 
     `undated` rows (no readable time, no update time) are listed with the day but belong to none, and are
     not in `read`. `by_reason` counts the rows of the rejected partition: rejected, superseded and undated.
+    `erased` rows are of erased users and kept nowhere.
     `requested` is False for another day that was read again because an id moved. `read_at` is when the
     reading began, by the source's clock: what is changed there later is late.
     """
@@ -53,6 +59,7 @@ class IngestedDay:
     superseded: int
     rejected: int
     undated: int
+    erased: int
     by_reason: dict[str, int]
     spend: Decimal
     users: int
@@ -80,7 +87,20 @@ class _Tally:
 
     @property
     def read(self) -> int:
-        return sum(self.count(outcome) for outcome in ("kept", "duplicate", "superseded", "rejected"))
+        outcomes = ("kept", "duplicate", "superseded", "rejected", "erased")
+        return sum(self.count(outcome) for outcome in outcomes)
+
+
+@dataclass(frozen=True)
+class UserIds:
+    """What ids are replaced with, and whose rows are not kept.
+
+    `register_erased` names as `erased_users` the hashes of erased users, and gives the key that they were
+    made with; None where nobody was erased. It is asked before each span: in between others may write.
+    """
+
+    pseudonym_key: bytes | None = None
+    register_erased: Callable[[], bytes | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -91,9 +111,10 @@ class _Job:
     zone: ZoneInfo
     max_rejected: Decimal
     replacing: Callable[[date], None]
+    users: UserIds
 
 
-def ingest(  # noqa: PLR0917 - what it works on, then what it works with
+def ingest(  # noqa: PLR0913, PLR0917 - what it works on, then what it works with
     engine: Engine,
     lake: Lake,
     source: Source,
@@ -102,6 +123,7 @@ def ingest(  # noqa: PLR0917 - what it works on, then what it works with
     max_rejected: Decimal,
     progress: Callable[[str], None],
     replacing: Callable[[date], None] = lambda _: None,
+    users: UserIds = UserIds(),
 ) -> list[IngestedDay]:
     """Replace the partitions of `days` by what the source says now; returns every day written, ascending.
 
@@ -116,7 +138,7 @@ def ingest(  # noqa: PLR0917 - what it works on, then what it works with
             span changed; the rejected rows of the failing days can be read in their partitions.
         LakeError: a partition cannot be written.
     """
-    job = _Job(engine, lake, source, zone, max_rejected, replacing)
+    job = _Job(engine, lake, source, zone, max_rejected, replacing, users)
     ordered = sorted(set(days))
     ingested: dict[date, IngestedDay] = {}
     with registered_offsets(engine, source.zone):
@@ -156,24 +178,28 @@ def _ingest_span(job: _Job, span: list[date], requested: frozenset[date]) -> lis
         job.engine.drop(
             "source_rows", "ingest_days", "ingest_rows", "contested_ids", "contested_rows", "undated_rows",
             "own_transactions", "own_rejected", "other_transactions", "other_rejected", "lake_rejected",
-            "ingest_moved", "day_transactions", "day_rejected",
+            "ingest_moved", "day_transactions", "day_rejected", "read_rows", "erased_users", "erased_ids",
+            "erased_rows",
         )  # fmt: skip
 
 
 def _read_span(job: _Job, span: list[date]) -> list[date]:
     """Read the span, and every other day that shares an id with what was read; returns the others."""
     others: set[date] = set()
-    _read(job, span, first=True)
+    job.engine.register_rows("erased_rows", [("day", "date")], [])
+    erasure_key = job.users.register_erased()
+    _read(job, span, erasure_key, first=True)
     found = _interrupted_days(job.lake).difference(span) or _days_sharing_ids(job, set(span))
     while found:
         others |= found
-        _read(job, sorted(found), first=False)
+        _read(job, sorted(found), erasure_key, first=False)
         found = _days_sharing_ids(job, others.union(span))
     return sorted(others)
 
 
-def _read(job: _Job, days: list[date], *, first: bool) -> None:
+def _read(job: _Job, days: list[date], erasure_key: bytes | None, *, first: bool) -> None:
     """Add the rows of `days` to `ingest_rows`; the first reading also brings rows that lie on no day."""
+    inner, outer = (None, None) if job.users.pseudonym_key is None else pads(job.users.pseudonym_key)
     for run in _runs(days):
         job.source.load(job.engine, "source_rows", start_of(run[0], job.zone), end_of(run[-1], job.zone))
         job.engine.register_rows(
@@ -186,12 +212,24 @@ def _read(job: _Job, days: list[date], *, first: bool) -> None:
             "latest": run[-1] + ONE_DAY,
             "by_update_time": job.source.has_update_time,
             "with_undated": first,
+            "pseudonym_inner": inner,
+            "pseudonym_outer": outer,
         }
-        if first:
-            job.engine.create("ingest_rows", sql("ingest_rows"), parameters)
+        add = job.engine.create if first else job.engine.append
+        if erasure_key is None:
+            add("ingest_rows", sql("ingest_rows"), parameters)
         else:
-            job.engine.append("ingest_rows", sql("ingest_rows"), parameters)
+            job.engine.create("read_rows", sql("ingest_rows"), parameters)
+            _set_erased_apart(job.engine, erasure_key)
+            add("ingest_rows", _NOT_ERASED)
         first = False
+
+
+def _set_erased_apart(engine: Engine, erasure_key: bytes) -> None:
+    """Name as `erased_ids` the ids in `read_rows` that are of erased users, and count their rows."""
+    inner, outer = pads(erasure_key)
+    engine.create("erased_ids", sql("erased_ids"), {"erasure_inner": inner, "erasure_outer": outer})
+    engine.append("erased_rows", _ERASED)
 
 
 def day_edges(day: date, zone: ZoneInfo) -> Iterator[tuple[date, date, datetime, datetime]]:
@@ -298,6 +336,7 @@ def _write_day(
         superseded=tally.count("superseded"),
         rejected=tally.count("rejected"),
         undated=tally.count("undated"),
+        erased=tally.count("erased"),
         by_reason=dict(sorted(tally.reasons.items())),
         spend=cast(Decimal, totals["spend"]),
         users=cast(int, totals["users"]),

@@ -1,5 +1,6 @@
--- grain: one day, outcome (kept, duplicate, superseded, rejected, undated) and reason
--- inputs: ingest_rows, contested_ids, contested_rows, undated_rows
+-- grain: one day, outcome (kept, duplicate, superseded, rejected, undated, erased) and reason
+-- inputs: ingest_rows, contested_ids, contested_rows, undated_rows, erased_rows (day: one row of an erased
+--   user that was read and is not in ingest_rows)
 -- parameters: none
 with outcomes as (
     select
@@ -43,6 +44,14 @@ with outcomes as (
     group by
         day,
         reason
+    union all
+    select
+        day,
+        'erased' as outcome,
+        cast(null as varchar) as reason,
+        count(*) as row_count
+    from erased_rows
+    group by day
 )
 select
     cast(day as date) as day,

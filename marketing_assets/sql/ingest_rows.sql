@@ -4,7 +4,9 @@
 --   source's zone is ahead of UTC; local times are written as if they were UTC)
 -- parameters: earliest, latest (the day before the first and the day after the last of the days, to pass
 --   over other rows quickly), by_update_time (true: a row without a time lies on the day
---   of its update time), with_undated (true: give the rows that lie on no day too)
+--   of its update time), with_undated (true: give the rows that lie on no day too), pseudonym_inner and
+--   pseudonym_outer (the key that user ids are replaced with, HMAC-SHA-256, as its inner and outer key in
+--   hex; null: they stay as they are)
 with texts as (
     select
         cast(transaction_id as varchar) as transaction_id,
@@ -239,7 +241,14 @@ select
     cast(day as date) as day,
     cast(reason as varchar) as reason,
     cast(transaction_id as varchar) as transaction_id,
-    cast(user_id as varchar) as user_id,
+    cast(
+        case
+            when user_id is null or user_id = '' or cast($pseudonym_inner as varchar) is null then user_id
+            else sha256(
+                unhex(concat($pseudonym_outer, sha256(unhex($pseudonym_inner) || encode(user_id))))
+            )
+        end as varchar
+    ) as user_id,
     cast(occurred_at as timestamp with time zone) as occurred_at,
     cast(
         case

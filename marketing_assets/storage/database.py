@@ -4,6 +4,8 @@ The product's database and Dagster's stand on the same server unless told otherw
 needs the schema calls `prepare`, which any number of processes may do at once.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,7 +13,7 @@ from urllib.parse import quote
 import psycopg
 import psycopg.sql
 from sqlalchemy import URL, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from marketing_assets.errors import DatabaseError
 from marketing_assets.settings import Settings
@@ -81,7 +83,13 @@ def prepare(urls: DatabaseUrls) -> None:
 
 def connect(url: str) -> Engine:
     """An engine on the product's database. Nothing is opened before the first use."""
-    return create_engine(url, pool_size=2, max_overflow=3, connect_args={"connect_timeout": 10})
+    return create_engine(
+        url,
+        pool_size=2,
+        max_overflow=3,
+        connect_args={"connect_timeout": 10},
+        hide_parameters=True,  # errors are logged, and values may name users
+    )
 
 
 def described(url: str) -> str:
@@ -100,6 +108,23 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(cause, psycopg.errors.DiskFull | psycopg.errors.OutOfMemory):
         return False
     return not any(phrase in str(cause) for phrase in _LASTING)
+
+
+@contextmanager
+def errors_named(doing: str, remedy: str) -> Iterator[None]:
+    """Name what the database refused without its own words, and without the error itself: they quote rows.
+
+    Raises:
+        DatabaseError: the database went away or refused.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, psycopg.Error) as error:  # COPY goes past SQLAlchemy
+        cause = getattr(error, "orig", None) or error
+        code = f", SQLSTATE {cause.sqlstate}" if isinstance(cause, psycopg.Error) and cause.sqlstate else ""
+        raise DatabaseError(
+            f"{doing} failed: {type(cause).__name__}{code}", remedy=remedy, transient=is_transient(error)
+        ) from None
 
 
 def _shown(url: URL) -> str:

@@ -32,6 +32,12 @@ def erasure_key(settings: Settings) -> bytes:
     return _key(settings, settings.erasure_key, "MARKETING_ERASURE_KEY")
 
 
+def pseudonym_key(settings: Settings) -> bytes | None:
+    """The key by which every user id is replaced where it comes in; None where ids are kept as they are."""
+    given = settings.pseudonym_key
+    return None if given is None else given.get_secret_value().encode()
+
+
 def _key(settings: Settings, given: SecretStr | None, variable: str) -> bytes:
     if given is not None:
         return given.get_secret_value().encode()

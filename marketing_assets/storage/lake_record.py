@@ -10,8 +10,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Self
 
+from marketing_assets.domain.identity import fingerprint
 from marketing_assets.errors import LakeError
 from marketing_assets.settings import Settings
+from marketing_assets.storage.keys import pseudonym_key
 
 FILE = "lake.json"
 _FORMAT = 1
@@ -20,9 +22,10 @@ _DAYS_BEFORE = 400
 
 @dataclass(frozen=True)
 class LakeRecord:
-    """Source, replay shift in days (null = not replayed), zone, currency, first partition, population.
+    """Source, replay shift in days (null = not replayed), zone, currency, first partition, population, key.
 
-    Users and seed of the simulated population; null where the source is another.
+    Users and seed of the simulated population; null where the source is another. The fingerprint of the key
+    that user ids were replaced with; null where they stand as the source has them.
     """
 
     source: str
@@ -32,6 +35,7 @@ class LakeRecord:
     start_date: date
     simulated_users: int | None = None
     simulated_seed: int | None = None
+    pseudonym_key: str | None = None
     format: int = _FORMAT
 
     @classmethod
@@ -49,6 +53,7 @@ class LakeRecord:
             start_date=settings.start_date or today - timedelta(days=_DAYS_BEFORE),
             simulated_users=users,
             simulated_seed=seed,
+            pseudonym_key=_fingerprint(settings),
         )
 
 
@@ -119,12 +124,33 @@ def _refuse_other(root: Path, record: LakeRecord, settings: Settings) -> None:
         "MARKETING_SIMULATED_SEED": (record.simulated_seed, seed),
         "MARKETING_START_DATE": (record.start_date, settings.start_date or record.start_date),
     }
+    _refuse_other_key(root, record, settings)
     for variable, (made_with, asked) in wanted.items():
         if made_with != asked:
             raise LakeError(
                 f"the lake at {root} was made with {variable}={made_with}, not {asked}",
                 remedy=f"set {variable}={made_with}, or set MARKETING_LAKE to another directory",
             )
+
+
+def _refuse_other_key(root: Path, record: LakeRecord, settings: Settings) -> None:
+    asked = _fingerprint(settings)
+    if record.pseudonym_key == asked:
+        return
+    if record.pseudonym_key is None:
+        made, remedy = "without MARKETING_PSEUDONYM_KEY", "unset MARKETING_PSEUDONYM_KEY"
+    else:
+        made = f"with the MARKETING_PSEUDONYM_KEY of fingerprint {record.pseudonym_key}, not {asked}"
+        remedy = "set MARKETING_PSEUDONYM_KEY to the key of that fingerprint"
+    raise LakeError(
+        f"the lake at {root} was made {made}",
+        remedy=f"{remedy}, or set MARKETING_LAKE and MARKETING_DATABASE_URL to another lake and database",
+    )
+
+
+def _fingerprint(settings: Settings) -> str | None:
+    key = pseudonym_key(settings)
+    return None if key is None else fingerprint(key)
 
 
 def _population(settings: Settings) -> tuple[int, int] | tuple[None, None]:

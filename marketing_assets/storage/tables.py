@@ -327,6 +327,9 @@ erased_users = Table(
     Column("key_fingerprint", Text, nullable=False, comment="of MARKETING_ERASURE_KEY"),
     Column("request_id", Uuid, nullable=False, comment="the request, which is the receipt"),
     Column("asked_at", _INSTANT, nullable=False),
+    Column(
+        "found", JSONB, comment="what the lake held, counted before any of it goes; null once all is gone"
+    ),
     Column("erased_at", _INSTANT, comment="when everything was gone"),
 )
 

@@ -47,6 +47,7 @@ class WriterLock:
             url,
             poolclass=NullPool,
             connect_args={"application_name": holder[:63], "connect_timeout": 10},
+            hide_parameters=True,
         )
         self._connection: Connection | None = None
         self._wait_seconds = 0.0

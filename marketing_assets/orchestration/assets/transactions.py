@@ -71,7 +71,8 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def ingest_step(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Results:
-        from marketing_assets.sources.ingest import ingest
+        from marketing_assets.sources.ingest import UserIds, ingest
+        from marketing_assets.storage.keys import pseudonym_key
 
         def between_spans(message: str) -> None:
             context.log.info(message)
@@ -91,6 +92,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                     settings.max_rejected,
                     between_spans,
                     lambda changed: _mark_stale(context, platform, changed, days[-1]),
+                    UserIds(pseudonym_key(settings), lambda: _register_erased(platform)),
                 )
             except RejectedShareError as error:
                 yield rejected_share(platform, [], error)
@@ -121,7 +123,7 @@ def _specs(partitions: dg.PartitionsDefinition) -> list[dg.AssetSpec]:
             description="The day's transactions that everything else is computed from: each id once, "
             "amounts rounded half-up, refunds negative.",
             rule="a row is kept once an id, the newest of conflicting ones; rows without id, time or a sound "
-            "amount are rejected",
+            "amount are rejected, those of erased users are counted and kept nowhere",
             readers="`user_features`, the 90 days that end with the day",
             deps=source,
             partitions=partitions,
@@ -151,6 +153,7 @@ def _describe(context: dg.AssetExecutionContext, day: "IngestedDay", seconds: fl
             duplicates=day.duplicates,
             superseded=day.superseded,
             rejected=day.rejected,
+            erased=day.erased,
             seconds=round(seconds, 3),
         )
         | _reading(day),
@@ -189,6 +192,28 @@ def _log_other_day(context: dg.AssetExecutionContext, day: "IngestedDay") -> Non
 def _reading(day: "IngestedDay") -> Metadata:
     """What tells whether rows are late: how many there were, and when they were read."""
     return {READ: day.read, READ_AT: dg.MetadataValue.timestamp(day.read_at)}
+
+
+def _register_erased(platform: Platform) -> bytes | None:
+    """Name as `erased_users` the hashes of erased users; the key that they were made with.
+
+    None where nobody was erased.
+    """
+    from marketing_assets.storage.keys import erasure_key
+    from marketing_assets.storage.repositories import erasures
+
+    file = platform.lake.scratch / "erased.csv"
+    with platform.database.connect() as connection:
+        if not erasures.exist(connection):
+            return None
+        key = erasure_key(platform.settings)
+        erasures.check_key(connection, key)
+        erasures.export_hashes(connection, file)
+    platform.engine.register_csv("erased_hashes", [file], ["user_hash"])
+    platform.engine.create("erased_users", "select user_hash from erased_hashes")
+    platform.engine.drop("erased_hashes")
+    file.unlink()
+    return key
 
 
 def _mark_stale(context: dg.AssetExecutionContext, platform: Platform, changed: date, newest: date) -> None:

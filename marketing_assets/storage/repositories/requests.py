@@ -55,6 +55,12 @@ def unfinished(connection: Connection, limit: int) -> list[Request]:
     return [Request(**row._mapping) for row in connection.execute(statement)]
 
 
+def is_open(connection: Connection, request_id: uuid.UUID) -> bool:
+    """Whether the request has not come to its end, by now."""
+    mine = (requests.c.request_id == request_id) & requests.c.status.in_(OPEN)
+    return connection.execute(select(requests.c.request_id).where(mine)).first() is not None
+
+
 def note_payload(connection: Connection, request_id: uuid.UUID, payload: Mapping[str, object]) -> None:
     """Write what the request was understood as, so that it means the same at every later look."""
     _change(connection, request_id, {"payload": payload})

@@ -150,6 +150,12 @@ def _make_subjects() -> None:
         sa.Column("key_fingerprint", sa.Text(), nullable=False, comment="of MARKETING_ERASURE_KEY"),
         sa.Column("request_id", sa.Uuid(), nullable=False, comment="the request, which is the receipt"),
         sa.Column("asked_at", _INSTANT, nullable=False),
+        sa.Column(
+            "found",
+            _JSON,
+            nullable=True,
+            comment="what the lake held, counted before any of it goes; null once all is gone",
+        ),
         sa.Column("erased_at", _INSTANT, nullable=True, comment="when everything was gone"),
         sa.PrimaryKeyConstraint("user_hash", name=op.f("pk_erased_users")),
         schema="marketing",
