@@ -23,6 +23,8 @@ FIRST = date(2026, 1, 1)
 DAY = date(2026, 2, 10)
 """The night that `decided_world` has behind it."""
 
+ERASURE_KEY = "by this an erased user is known, in tests"
+
 HEADER = "transaction_id,user_id,occurred_at,amount,location,category"
 # The two slots of segments take turns; what the app reads of them is the view `user_segments`.
 UNCHECKED = {"alembic_version", "simulated_clock", "live_segments", "user_segments_a", "user_segments_b"}
@@ -66,6 +68,7 @@ class World:
             "MARKETING_WINDOW_DAYS": 31,
             "MARKETING_MEMORY_LIMIT": "256MiB",
             "MARKETING_THREADS": 1,
+            "MARKETING_ERASURE_KEY": ERASURE_KEY,
         }
         self.settings = Settings(_env_file=None, **{**values, **overrides})
         self.urls = database.locate(self.settings)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from marketing_assets.storage import clock
-from marketing_assets_tests.world import DAY, World, population, purchases
+from marketing_assets_tests.world import DAY, ERASURE_KEY, World, population, purchases
 
 NEXT = DAY + timedelta(days=1)
 """The night after the decided one."""
@@ -35,6 +35,7 @@ class Shell:
             "MARKETING_SOURCE_URL": str(self.world.csv),
             "MARKETING_START_DATE": str(settings.start_date),
             "MARKETING_WINDOW_DAYS": str(settings.window_days),
+            "MARKETING_ERASURE_KEY": ERASURE_KEY,
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETING_", "DAGSTER_"))}
         return {**inherited, **values}

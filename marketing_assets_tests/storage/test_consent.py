@@ -8,7 +8,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from marketing_assets.engine.duckdb import DuckDBEngine
-from marketing_assets.storage.repositories import consent
+from marketing_assets.storage.repositories import audit, consent, erasures, subjects
 from marketing_assets.storage.repositories.consent import Consent
 
 NOW = datetime(2026, 2, 11, 9, tzinfo=UTC)
@@ -53,3 +53,31 @@ def test_what_a_user_says_last_counts_and_since_when(
     with serving.begin() as connection:
         consent.record(connection, later)
     assert reader.execute(row).fetchall() == [(LATER, ["push"], "staff", LATER)]
+
+
+def test_every_change_is_in_the_audit_log_by_a_name_that_is_not_the_users(serving: Engine) -> None:
+    again = replace(ANN, opted_out_at=LATER, updated_at=LATER)
+    with serving.begin() as connection:
+        consent.record(connection, replace(ANN, opted_out_at=None))  # as if nothing had been said
+        consent.record(connection, ANN)
+        consent.record(connection, again)
+        consent.record(connection, replace(again, opted_out_at=None, channels=["push", "mail"]))
+        name = subjects.pseudonym(connection, "ann")
+        found = audit.entries(connection)
+    nothing: dict[str, object] = {"opted_out": False, "channels": []}
+    out = {**nothing, "opted_out": True}
+    assert [(each.at, each.before, each.after) for each in found] == [
+        (NOW, nothing, out),
+        (LATER, out, {"opted_out": False, "channels": ["mail", "push"]}),
+    ]
+    assert {(each.actor, each.action, each.subject) for each in found} == {
+        (name, "consent.changed", f"user:{name}")
+    }
+
+
+def test_who_asked_to_be_erased_is_offered_nothing_until_then(serving: Engine, tmp_path: Path) -> None:
+    with serving.begin() as connection:
+        consent.record(connection, ANN)
+        for user in ("ann", "bob"):
+            erasures.ask(connection, user, b"key", NOW)
+    assert sorted(opted_out(serving, tmp_path)) == ["ann", "bob"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from marketing_assets.domain.identity import fingerprint
 from marketing_assets.errors import LakeError
 from marketing_assets.settings import Settings
 from marketing_assets.storage.lake_record import FILE, LakeRecord, ensure_record, read_record
@@ -159,3 +160,30 @@ def test_several_processes_at_once_agree_on_one_record(tmp_path: Path) -> None:
     assert record is not None
     assert answers == [record.start_date.isoformat()] * 3
     assert [file.name for file in (tmp_path / "lake").iterdir()] == [FILE]
+
+
+def test_a_lake_knows_its_pseudonym_key_and_refuses_every_other(tmp_path: Path) -> None:
+    key, other = "k" * 32, "o" * 32
+    made = ensure_record(tmp_path / "keyed", settings(source="files", pseudonym_key=key), TODAY)
+    assert made.pseudonym_key == fingerprint(key.encode())
+    assert key not in (tmp_path / "keyed" / FILE).read_text()
+    plain = ensure_record(tmp_path / "plain", settings(source="files"), TODAY)
+    assert plain.pseudonym_key is None
+    refusals = {
+        ("keyed", None): f"with the MARKETING_PSEUDONYM_KEY of fingerprint {made.pseudonym_key}, not None",
+        ("keyed", other): f"with the MARKETING_PSEUDONYM_KEY of fingerprint {made.pseudonym_key}, not "
+        f"{fingerprint(other.encode())}",
+        ("plain", key): "without MARKETING_PSEUDONYM_KEY",
+    }
+    for (lake, asked), said in refusals.items():
+        with pytest.raises(LakeError) as refused:
+            ensure_record(tmp_path / lake, settings(source="files", pseudonym_key=asked), TODAY)
+        assert refused.value.message == f"the lake at {tmp_path / lake} was made {said}"
+
+
+def test_a_lake_of_before_has_ids_as_they_are(tmp_path: Path) -> None:
+    ensure_record(tmp_path, settings(source="files"), TODAY)
+    record = json.loads((tmp_path / FILE).read_text())
+    del record["pseudonym_key"]
+    (tmp_path / FILE).write_text(json.dumps(record))
+    assert ensure_record(tmp_path, settings(source="files"), TODAY).pseudonym_key is None
