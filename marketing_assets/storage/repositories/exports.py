@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Table, insert, or_, select
+from sqlalchemy import Connection, Table, insert, or_, select, text
 
 from marketing_assets.storage.repositories import audit, requests, subjects
 from marketing_assets.storage.repositories import erasures as erasure_rows
 from marketing_assets.storage.tables import (
     audit_log,
-    erased_users,
     exports,
     idempotency_keys,
     subject_keys,
@@ -23,6 +22,14 @@ KEPT_FOR = timedelta(days=7)
 """How long a document stays before the clean-up removes it."""
 
 _HELD = tuple(table for table in erasure_rows.OF_USERS if table not in (exports, subject_keys))
+
+_ASKED = text(
+    "select r.request_id, r.requested_by as pseudonym, s.user_id from marketing.requests r"
+    " left join marketing.subject_keys s on s.pseudonym = r.requested_by and not exists"
+    " (select from marketing.erased_users e join marketing.requests x on x.request_id = e.request_id"
+    " where x.requested_by = r.requested_by)"
+    " where r.kind = :kind and r.status = any(:open) order by r.requested_at, r.request_id"
+)
 
 
 @dataclass(frozen=True)
@@ -57,25 +64,8 @@ def ask(connection: Connection, user_id: str, at: datetime) -> uuid.UUID:
 
 def asked(connection: Connection) -> list[Asked]:
     """The open requests, oldest first."""
-    leaving = (
-        select(erased_users.c.request_id)
-        .join(request_table, request_table.c.request_id == erased_users.c.request_id)
-        .where(request_table.c.requested_by == subject_keys.c.pseudonym)
-        .correlate(subject_keys)
-        .exists()
-    )
-    user = (subject_keys.c.pseudonym == request_table.c.requested_by) & ~leaving
-    statement = (
-        select(
-            request_table.c.request_id,
-            request_table.c.requested_by.label("pseudonym"),
-            subject_keys.c.user_id,
-        )
-        .outerjoin(subject_keys, user)
-        .where(request_table.c.kind == KIND, request_table.c.status.in_(requests.OPEN))
-        .order_by(request_table.c.requested_at, request_table.c.request_id)
-    )
-    return [Asked(**row._mapping) for row in connection.execute(statement)]
+    found = connection.execute(_ASKED, {"kind": KIND, "open": list(requests.OPEN)})
+    return [Asked(**row._mapping) for row in found]
 
 
 def rows_of(
