@@ -6,6 +6,7 @@ together.
 
 from datetime import date, datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +27,12 @@ class Answer(BaseModel):
     """Something that the sidecar says."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Body(BaseModel):
+    """Something that a caller says; nothing is taken for something else (`strict`)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class OfferValue(Answer):
@@ -226,6 +233,38 @@ class Analytics(Answer):
     nights: int = Field(description="nights that were published in the range")
     campaigns_per_night: float | None
     suppressed: list[SuppressedTemplate]
+
+
+Channel = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,29}$", examples=["push"])]
+
+
+class ConsentGiven(Body):
+    """What the caller agrees to; without `channels` these stay as they are."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"opted_out": True, "channels": ["push"]}]},
+    )
+
+    opted_out: bool = Field(description="true: no offers at all")
+    channels: list[Channel] | None = Field(None, max_length=20, description="agreed to")
+
+
+class ConsentHeld(Answer):
+    """What now holds."""
+
+    opted_out: bool
+    opted_out_at: datetime | None = Field(description="since when; null: the caller has not opted out")
+    channels: list[str] = Field(examples=[["push"]])
+    updated_at: datetime
+
+
+class AcceptedRequest(Answer):
+    """A request that is being seen to; `Location` says where."""
+
+    request_id: UUID = Field(examples=["7d5f2b1c-0d57-4f35-9d53-0b6f7c1f7a54"])
+    kind: str = Field(examples=["export"])
 
 
 class Alive(Answer):
