@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from marketing_assets.domain.assignment import share_bound
 from marketing_assets.domain.campaigns import Campaign
-from marketing_assets.domain.days import day_of, start_of
+from marketing_assets.domain.days import day_of, end_of, start_of
 from marketing_assets.domain.rewards import reward_rule
+from marketing_assets.errors import RequestError
 from marketing_assets.policy.model import Policy, frozen_terms
 
 HIGHEST_RATE = Decimal(10**9)
@@ -107,6 +108,29 @@ def open_campaigns(
         )
         current += money is not None
     return found
+
+
+def refuse_now(campaign: Campaign, at: datetime, zone: ZoneInfo) -> None:
+    """Refuse a campaign that cannot be given targets at once, apart from a night.
+
+    Raises:
+        RequestError: it was not made by hand, is over or paused, or does not open on the day of `at`.
+    """
+    name, today = campaign.campaign_id, day_of(at, zone)
+    if campaign.origin != "manual":
+        raise RequestError(
+            f"{name} was not made by hand", remedy="campaigns of the policy get their targets at night"
+        )
+    if campaign.status in ("expired", "archived") or campaign.ends_at <= at:
+        raise RequestError(f"{name} is over", remedy="create another campaign, and ask for that")
+    if campaign.status != "active":
+        raise RequestError(f"{name} is {campaign.status}", remedy="resume it, then ask again")
+    if campaign.starts_at >= end_of(today, zone):
+        raise RequestError(
+            f"{name} is not open yet: it starts on {day_of(campaign.starts_at, zone)}, and it is {today} "
+            f"in {zone.key}",
+            remedy="nothing need be done: it gets its targets in the night before it starts",
+        )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from marketing_assets.orchestration.schedules import build_schedules
 from marketing_assets.orchestration.sensors import build_sensors
 from marketing_assets.orchestration.serving import build_tables
 from marketing_assets.orchestration.subject_jobs import build_subject_jobs
+from marketing_assets.orchestration.target_job import build_target_job
 from marketing_assets.settings import Settings
 
 
@@ -33,7 +34,7 @@ def build_definitions(
     warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying")
     partitions = daily_partitions(settings)
     jobs = build_jobs(settings)
-    subject_jobs = build_subject_jobs(settings)
+    of_requests = [build_target_job(settings), *build_subject_jobs(settings)]
     return dg.Definitions(
         assets=[
             transactions.build_source(settings),
@@ -47,9 +48,9 @@ def build_definitions(
             *build_tables(published_night.NAME),
             *cleanup.build(),
         ],
-        jobs=[*jobs, build_plan_job(settings), *subject_jobs],
+        jobs=[*jobs, *of_requests, build_plan_job(settings)],
         schedules=build_schedules(settings, jobs),
-        sensors=build_sensors(settings, jobs, subject_jobs),
+        sensors=build_sensors(settings, jobs, of_requests),
         resources={"platform": platform_resource(settings)},
         executor=dg.in_process_executor,
         loggers=loggers,

@@ -18,7 +18,7 @@ def is_decided_now(context: dg.AssetExecutionContext, platform: Platform, day: d
     now = platform.started_at or platform.now()
     with platform.database.begin() as connection:
         row = None if platform.rebuild else nights.night(connection, day)
-        decided = row is not None and row.status != "skipped"
+        decided = row is not None and row.is_decided
         newest = nights.newest_decided(connection, before=day if platform.rebuild else None)
         stand = standing(day, now, platform.zone, newest, decided=decided)
         first = nights.first_decided(connection)

@@ -16,6 +16,7 @@ import dagster as dg
 
 from marketing_assets.domain.days import day_of
 from marketing_assets.errors import MarketingError, RequestError
+from marketing_assets.orchestration import target_job
 from marketing_assets.orchestration.failures import failure_of_run
 from marketing_assets.orchestration.jobs import ERASURE, EXPORT, NIGHTLY
 from marketing_assets.orchestration.partitions import also_ingest
@@ -197,8 +198,50 @@ class OfSubject:
         raise AssertionError(self.name)
 
 
+class TargetCampaign:
+    """`target_campaign`: one campaign made by hand gets its targets at once, not only with the night.
+
+    Payload: `{"campaign_id": "manual-spring-sale-2026-11-21"}`.
+    """
+
+    name: str = "target_campaign"
+    jobs: Sequence[str] = (target_job.NAME,)
+    ends_itself: bool = False
+
+    def understand(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, object]:
+        """The same payload.
+
+        Raises:
+            RequestError: there is no such campaign, or it cannot be given targets now.
+        """
+        campaign_id = payload.get("campaign_id")
+        if set(payload) != {"campaign_id"} or not isinstance(campaign_id, str):
+            raise RequestError(
+                "it has to say which campaign, and nothing else",
+                remedy='ask with a payload such as {"campaign_id": "manual-spring-sale-2026-11-21"}',
+            )
+        with platform.database.connect() as connection:
+            target_job.campaign_for_now(connection, campaign_id, platform.now(), platform.zone)
+        return payload
+
+    def work(self, payload: Mapping[str, object]) -> Work:
+        """The run for this campaign."""
+        return Work(target_job.NAME, {target_job.CAMPAIGN_TAG: str(payload["campaign_id"])})
+
+    def also(self, platform: Platform, payload: Mapping[str, object]) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
+    def result(
+        self, instance: dg.DagsterInstance, connection: "Connection", payload: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """Users targeted and held out of those assigned on the day, and the refused by reason."""
+        return {**payload, **target_job.figures_of(instance, str(payload["campaign_id"]))}
+
+
 KINDS: tuple[Kind, ...] = (
     Analysis(),
+    TargetCampaign(),
     OfSubject("export", (EXPORT,)),
     OfSubject("erasure", (ERASURE,)),
 )

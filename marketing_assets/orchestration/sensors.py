@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def build_sensors(
     settings: Settings,
     jobs: "Sequence[UnresolvedAssetJobDefinition]",
-    subject_jobs: Sequence[dg.JobDefinition],
+    of_requests: Sequence[dg.JobDefinition],
 ) -> list[dg.SensorDefinition]:
-    """All sensors; they run unless somebody stops them."""
+    """All sensors; they run unless somebody stops them. `of_requests` are jobs that requests alone start."""
     return [
-        build_requests_sensor(settings, [*jobs, *subject_jobs]),
+        build_requests_sensor(settings, [*jobs, *of_requests]),
         late_data.build(settings, jobs),
         missed_nights.build(settings, jobs),
         build_run_failure_sensor(settings),

@@ -1,7 +1,7 @@
 """The targeting steps of one night, over relations: who is refused and why, who is drawn into which arm.
 
 A night and a plan differ in where the relations come from, and not in what is done with them here. Which
-campaigns take targets is decided before; what stands is registered by `storage/standing.py`.
+campaigns take targets is decided before; what stands is read by `storage/standing.py`.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from marketing_assets.domain.days import start_of
 from marketing_assets.engine.base import Engine, Value, sql
 from marketing_assets.orchestration.platform import Platform
 
@@ -105,6 +106,28 @@ def register_converted(platform: Platform, connection: "Connection", campaigns: 
     platform.engine.create("converted_targets", "select campaign_id, user_id from converted_csv")
     platform.engine.drop("converted_csv")
     file.unlink()
+
+
+def register_standing(
+    platform: Platform,
+    connection: "Connection",
+    day: date,
+    open_now: "Sequence[Campaign]",
+    taking: "Sequence[Campaign]",
+) -> None:
+    """Name what stands before the night: targets, slots of the campaigns `open_now`, and who rests."""
+    from marketing_assets.domain.targeting import resting
+    from marketing_assets.storage import standing
+    from marketing_assets.storage.repositories import campaigns as campaign_rows
+
+    zone, target_day = platform.zone, day + timedelta(days=1)
+    ended = campaign_rows.ended(connection, start_of(target_day, zone), rebuild=platform.rebuild)
+    rests = {each.campaign_id: resting(each, ended, platform.policy, target_day, zone) for each in taking}
+    since = standing.register_resting(platform.engine, rests, zone)
+    standing.register_standing(
+        connection, platform.engine, platform.lake, day, open_now, zone, since=since, rebuild=platform.rebuild
+    )
+    platform.engine.create("cooling_users", sql("cooling_users"))
 
 
 def budgets_of(

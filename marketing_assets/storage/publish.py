@@ -5,7 +5,8 @@ tables get a bulk insert of what is new (`targets.py`), the segments are replace
 (`segments.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -81,7 +82,9 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
     terms_file = lake.scratch / f"target-terms-{day}.csv"
     targets_file = lake.scratch / f"targets-{day}.csv"
     segments_file = lake.scratch / f"segments-{day}.csv"
-    try:
+    files = (terms_file, targets_file, segments_file)
+    remedy = "run the day again; the app still reads the night before, whole"
+    with _publishing(f"the night of {day}", remedy, files):
         lake.register(engine, "published_targets", CAMPAIGN_TARGETS, [day])
         targets = export_targets(engine, "published_targets", terms_file, targets_file)
         summary, segments = _export_segments(engine, lake, day, segments_file)
@@ -100,17 +103,69 @@ def publish_night(  # noqa: PLR0913 - what it works with, and the facts of one n
             replace_segments(connection, segments_file, day)
             _record(connection, day, run_id, policy_version, targets, at)
             lock.check_in_transaction()
+    return Published(new_campaigns, new_targets, targets, segments)
+
+
+def publish_targets(  # noqa: PLR0913 - what it works with, and the facts of one publish by name
+    lock: WriterLock,
+    engine: Engine,
+    lake: Lake,
+    *,
+    day: date,
+    campaign_id: str,
+    run_id: str,
+    policy_version: str,
+    global_share: Decimal,
+    at: datetime,
+) -> int:
+    """Publish the targets of one campaign that were added to the partition of `day`; all others stand.
+
+    The night is said to have all of the partition's targets from then on, so that its rows are known as
+    published, to a later run of it too.
+
+    Returns:
+        How many targets are new.
+
+    Raises:
+        WriterLockError: the lock was lost; nothing was published.
+        DatabaseError: the database went away or refused; nothing was published.
+    """
+    terms_file = lake.scratch / f"target-terms-{day}.csv"
+    targets_file = lake.scratch / f"targets-{day}.csv"
+    remedy = "ask again; the app still reads what it read before"
+    with _publishing(f"the targets of {campaign_id}", remedy, (terms_file, targets_file)):
+        lake.register(engine, "partition", CAMPAIGN_TARGETS, [day])
+        mine = exp.select("*").from_("partition").where(exp.column("campaign_id").eq(campaign_id))
+        engine.register_query("published_targets", mine)
+        export_targets(engine, "published_targets", terms_file, targets_file)
+        targets = int(str(engine.fetch("select count(*) as targets from partition")[0]["targets"]))
+        connection = lock.session
+        lock.check()
+        with connection.begin():
+            year = (day + timedelta(days=1)).year
+            holdouts.freeze(connection, day, year, global_share, policy_version)
+            new_targets = insert_targets(connection, terms_file, targets_file, at)
+            nights.record_targeted(
+                connection, day, run_id=run_id, policy_version=policy_version, targets=targets, at=at
+            )
+            lock.check_in_transaction()
+    return new_targets
+
+
+@contextmanager
+def _publishing(what: str, remedy: str, files: Sequence[Path]) -> Iterator[None]:
+    """Name what goes wrong with the database while the block publishes; its files go in any case."""
+    try:
+        yield
     except (SQLAlchemyError, psycopg.Error) as error:  # COPY goes past SQLAlchemy
         raise DatabaseError(
-            f"publishing the night of {day} failed: {_one_line(error)}",
-            remedy="see that the database is up and has free disk space, then run the day again; "
-            "the app still reads the night before, whole",
+            f"publishing {what} failed: {_one_line(error)}",
+            remedy=f"see that the database is up and has free disk space, then {remedy}",
             transient=is_transient(error),
         ) from error
     finally:
-        for file in (terms_file, targets_file, segments_file):
+        for file in files:
             file.unlink(missing_ok=True)
-    return Published(new_campaigns, new_targets, targets, segments)
 
 
 def unpublish_from(connection: Connection, first: date) -> None:
@@ -146,6 +201,7 @@ def unpublish_from(connection: Connection, first: date) -> None:
         "delete from marketing.global_holdouts where frozen_on >= :first",
         "delete from marketing.segment_summary where day >= :first",
         "delete from marketing.published_nights where day >= :first and status <> 'skipped'",
+        "update marketing.published_nights set targets = 0 where day >= :first and targets > 0",
     ):
         connection.execute(text(statement), parameters)
 

@@ -274,7 +274,7 @@ published_nights = Table(
     Column("reason", Text),
     Column("targets", BigInteger, nullable=False, comment="targets of the night, to know the lake's rows by"),
     Column("published_at", _INSTANT, nullable=False),
-    CheckConstraint("status in ('published', 'skipped', 'stale')", name="status"),
+    CheckConstraint("status in ('published', 'skipped', 'stale', 'targeted')", name="status"),
 )
 
 _OPEN = text("status in ('queued', 'running')")

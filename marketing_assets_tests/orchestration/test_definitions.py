@@ -258,6 +258,7 @@ def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
         "nightly_marketing": set(GRAPH) - OUTSIDE - cleanup,
         "campaign_cleanup": cleanup,
         "policy_plan": set(),
+        "target_campaign": set(),
     }
     for job in made.resolve_all_job_defs():
         if not job.name.startswith("__"):

@@ -330,7 +330,7 @@ def test_a_kind_that_nobody_knows_fails_the_row(daemon: Daemon) -> None:
     assert daemon.wanted("requests") == []
     assert row(daemon.world, request)[2] == {
         "error": "nobody knows requests of the kind 'horoscope'",
-        "remedy": "ask for one of: analysis, erasure, export",
+        "remedy": "ask for one of: analysis, erasure, export, target_campaign",
     }
 
 

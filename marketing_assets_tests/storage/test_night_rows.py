@@ -74,3 +74,46 @@ def test_published_nights_of_a_range_become_stale_and_stay_decided(connection: C
     publish(connection, 1)  # decided again
     assert standing(connection)[1] == ("published", None)
     assert standing(connection)[3] == ("stale", "late rows")
+
+
+def targeted(connection: Connection, number: int, targets: int) -> None:
+    day = D + timedelta(days=number)
+    nights.record_targeted(connection, day, run_id="now", policy_version="p", targets=targets, at=AT)
+
+
+def test_targets_by_hand_raise_what_a_night_has_and_change_nothing_else(connection: Connection) -> None:
+    publish(connection, 0, 1)
+    nights.mark_stale(connection, D, D, reason="late rows")
+    targeted(connection, 0, 5)
+    targeted(connection, 1, 7)
+    assert nights.decided_targets(connection, D) == {D: 5, D + timedelta(days=1): 7}
+    assert standing(connection) == {0: ("stale", "late rows"), 1: ("published", None)}
+    assert nights.night(connection, D) == Night(D, "run", "policy", "stale", "late rows", 5, AT)
+
+
+def test_a_night_that_only_has_targets_by_hand_is_neither_decided_nor_skipped(connection: Connection) -> None:
+    publish(connection, 0)
+    targeted(connection, 1, 4)
+    day = D + timedelta(days=1)
+    assert nights.newest_decided(connection) == D
+    assert nights.recorded(connection) == {D: True}  # so that it is missed where it does not come
+    assert nights.decided_targets(connection, D) == {D: 3, day: 4}
+    found = nights.night(connection, day)
+    assert found is not None
+    assert (found.status, found.is_decided) == ("targeted", False)
+    targeted(connection, 1, 6)
+    assert nights.decided_targets(connection, day) == {day: 6}
+    publish(connection, 1)
+    assert nights.night(connection, day) == Night(day, "run", "policy", "published", None, 3, AT)
+
+
+def test_a_night_that_never_came_keeps_its_targets_by_hand(connection: Connection) -> None:
+    publish(connection, 0)
+    targeted(connection, 1, 4)
+    skip(connection, 0, 1, 2)
+    assert standing(connection) == {
+        0: ("published", None),
+        1: ("skipped", "missed"),
+        2: ("skipped", "missed"),
+    }
+    assert nights.decided_targets(connection, D) == {D: 3, D + timedelta(days=1): 4}

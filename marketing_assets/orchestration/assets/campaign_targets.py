@@ -1,9 +1,7 @@
 """`campaign_targets` and `targeting_decisions`: who is targeted, in which arm, and why or why not."""
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -31,6 +29,7 @@ from marketing_assets.orchestration.targeting import (
     register_converted,
     register_opted_out,
     register_qualified,
+    register_standing,
 )
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import (
@@ -40,11 +39,6 @@ from marketing_assets.storage.datasets import (
     USER_FEATURES,
     USER_PATTERNS,
 )
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from marketing_assets.domain.campaigns import Campaign
 
 _RELATIONS = (
     "night_campaigns",
@@ -65,6 +59,7 @@ _RELATIONS = (
     "earlier_decisions",
     "kept_targets",
     "kept_decisions",
+    "kept_keys",
     "standing_targets",
 )
 
@@ -115,6 +110,8 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             refuse_overtaken(platform, day)
             engine = platform.engine
             decide_targets(platform, day)
+            # What stands, as keys: once the partition is written, `kept_targets` may read the new one.
+            engine.create("kept_keys", "select campaign_id, user_id from kept_targets")
             engine.register_query("night_targets", sql("campaign_targets"))  # as long as all pairs: not kept
             targets = platform.lake.write(engine, CAMPAIGN_TARGETS, day, "night_targets")
             figures = _figures(platform)
@@ -124,9 +121,9 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
             engine.drop("night_decisions")  # before the log is sorted: both are as long as the night's pairs
             decisions = platform.lake.write(engine, TARGETING_DECISIONS, day, "decision_log")
             checked = [
-                *check_dataset(platform, CAMPAIGN_TARGETS, [day], exempt="kept_targets"),
-                *check_dataset(platform, TARGETING_DECISIONS, [day], exempt="kept_targets"),
-                *check_targets(platform, day, audience_spend(engine), exempt="kept_targets"),
+                *check_dataset(platform, CAMPAIGN_TARGETS, [day], exempt="kept_keys"),
+                *check_dataset(platform, TARGETING_DECISIONS, [day], exempt="kept_keys"),
+                *check_targets(platform, day, audience_spend(engine), exempt="kept_keys"),
             ]
             platform.engine.drop(*_RELATIONS)
             yield dg.MaterializeResult(
@@ -164,38 +161,17 @@ def decide_targets(platform: Platform, day: date) -> None:
     lake.register(engine, "user_features", USER_FEATURES, [day])
     decided = standing.night_campaigns(engine)
     taking = [campaign for outcome, campaign in decided if outcome in ("opened", "kept")]
+    open_now = [campaign for outcome, campaign in decided if outcome in ("opened", "kept", "orphaned")]
     register_qualified(engine, [own for each in taking if (own := own_pattern(each))])
     with platform.database.connect() as connection:
         register_opted_out(platform, connection)
-        _register_standing(platform, connection, day, decided, taking)
+        register_standing(platform, connection, day, open_now, taking)
         rows = budgets.of_campaigns(connection, [campaign.campaign_id for campaign in taking])
         register_converted(platform, connection, taking)
         holdout = holdout_of(platform, connection, day)
     money = budgets_of(engine, taking, rows, start_of(target_day, platform.zone))
     opened = open_campaigns(taking, money, platform.policy, target_day, platform.zone)
     decide(engine, opened, holdout, platform.policy)
-
-
-def _register_standing(
-    platform: Platform,
-    connection: "Connection",
-    day: date,
-    decided: "Sequence[tuple[str, Campaign]]",
-    taking: "Sequence[Campaign]",
-) -> None:
-    from marketing_assets.domain.targeting import resting
-    from marketing_assets.storage import standing
-    from marketing_assets.storage.repositories import campaigns as campaign_rows
-
-    zone, target_day = platform.zone, day + timedelta(days=1)
-    ended = campaign_rows.ended(connection, start_of(target_day, zone), rebuild=platform.rebuild)
-    rests = {each.campaign_id: resting(each, ended, platform.policy, target_day, zone) for each in taking}
-    since = standing.register_resting(platform.engine, rests, zone)
-    open_now = [campaign for outcome, campaign in decided if outcome in ("opened", "kept", "orphaned")]
-    standing.register_standing(
-        connection, platform.engine, platform.lake, day, open_now, zone, since=since, rebuild=platform.rebuild
-    )
-    platform.engine.create("cooling_users", sql("cooling_users"))
 
 
 _FUNNEL = {

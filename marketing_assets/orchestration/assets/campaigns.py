@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketing_assets.domain.days import start_of
-from marketing_assets.engine.base import Value
+from marketing_assets.engine.base import Engine, Value
 from marketing_assets.orchestration.attempts import attempt
 from marketing_assets.orchestration.checks.datasets import check_dataset, dataset_check_specs
 from marketing_assets.orchestration.checks.results import checks_not_run
@@ -79,7 +79,7 @@ def build(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsD
                 yield from checks_not_run(dataset_check_specs(CAMPAIGNS), note)
                 return
             decisions = _decide(platform, day)
-            _register(platform, decisions)
+            register_decisions(platform.engine, "decided_campaigns", decisions)
             written = platform.lake.write(platform.engine, CAMPAIGNS, day, "decided_campaigns")
             platform.engine.drop("decided_campaigns")
             yield dg.MaterializeResult(
@@ -123,9 +123,10 @@ def _audiences(
     return {**audiences, **{str(row["pattern"]): int(str(row["users"])) for row in segments}}, eligible
 
 
-def _register(platform: Platform, decisions: "Sequence[CampaignDecision]") -> None:
+def register_decisions(engine: Engine, relation: str, decisions: "Sequence[CampaignDecision]") -> None:
+    """Name the rows of `CAMPAIGNS` that say what was decided."""
     schema = [(column.name, column.type) for column in CAMPAIGNS.columns]
-    platform.engine.register_rows("decided_campaigns", schema, [_row(decision) for decision in decisions])
+    engine.register_rows(relation, schema, [_row(decision) for decision in decisions])
 
 
 def _row(decision: "CampaignDecision") -> list[Value]:

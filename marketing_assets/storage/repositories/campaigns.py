@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from marketing_assets.domain.campaigns import Campaign, canonical_json, own_pattern
@@ -44,6 +44,16 @@ class CampaignSummary:
 
 def not_over(connection: Connection, since: datetime) -> list[Campaign]:
     """Campaigns that were not over at `since`, or that suppress their template after it."""
+    campaigns = marketing_campaigns
+    return _campaigns(connection, or_(campaigns.c.ends_at > since, campaigns.c.suppressed_until > since))
+
+
+def one(connection: Connection, campaign_id: str) -> Campaign | None:
+    """The campaign of this id; None where there is none."""
+    return next(iter(_campaigns(connection, marketing_campaigns.c.campaign_id == campaign_id)), None)
+
+
+def _campaigns(connection: Connection, which: ColumnElement[bool]) -> list[Campaign]:
     campaigns, versions = marketing_campaigns, campaign_versions
     statement = (
         select(
@@ -68,7 +78,7 @@ def not_over(connection: Connection, since: datetime) -> list[Campaign]:
                 versions.c.campaign_id == campaigns.c.campaign_id, versions.c.version == campaigns.c.version
             ),
         )
-        .where(or_(campaigns.c.ends_at > since, campaigns.c.suppressed_until > since))
+        .where(which)
         .order_by(campaigns.c.priority, campaigns.c.campaign_id)
     )
     return [

@@ -191,7 +191,8 @@ select cast(json_build_object(
 ) as text)
 from (
     select count(*) as nights from marketing.published_nights
-    where day between cast(:first as date) - 1 and cast(:last as date) - 1 and status <> 'skipped'
+    where status in ('published', 'stale')
+        and day between cast(:first as date) - 1 and cast(:last as date) - 1
 ) n
 """
 )

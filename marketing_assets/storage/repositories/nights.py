@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from marketing_assets.storage.tables import published_nights
 
 _DECIDED = ("published", "stale")
+_TARGETED = "targeted"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Night:
     reason: str | None
     targets: int
     published_at: datetime
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it was decided, and not skipped or only given targets of campaigns by hand so far."""
+        return self.status in _DECIDED
 
 
 def night(connection: Connection, day: date) -> Night | None:
@@ -46,16 +52,18 @@ def first_decided(connection: Connection) -> date | None:
 
 
 def recorded(connection: Connection) -> dict[date, bool]:
-    """The nights that have a row, and whether each was decided."""
-    statement = select(published_nights.c.day, published_nights.c.status.in_(_DECIDED).label("decided"))
+    """The nights that were decided or skipped, and whether each was decided."""
+    decided = published_nights.c.status.in_(_DECIDED).label("decided")
+    statement = select(published_nights.c.day, decided).where(published_nights.c.status != _TARGETED)
     return {row.day: row.decided for row in connection.execute(statement)}
 
 
 def decided_targets(connection: Connection, first: date) -> dict[date, int]:
-    """Targets that each decided night from `first` on has published, by day."""
+    """Targets that each night from `first` on has published, by day: those decided, or targeted by hand."""
+    published = or_(published_nights.c.status.in_(_DECIDED), published_nights.c.targets > 0)
     statement = (
         select(published_nights.c.day, published_nights.c.targets)
-        .where(published_nights.c.status.in_(_DECIDED), published_nights.c.day >= first)
+        .where(published, published_nights.c.day >= first)
         .order_by(published_nights.c.day)
     )
     return {row.day: row.targets for row in connection.execute(statement)}
@@ -68,6 +76,20 @@ def record_published(connection: Connection, entry: Night) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["day"], set_=values))
 
 
+def record_targeted(
+    connection: Connection, day: date, *, run_id: str, policy_version: str, targets: int, at: datetime
+) -> None:
+    """Write that the night's partition has `targets` by now, all published; a row keeps all else it says.
+
+    A night that was not decided yet is `targeted` until it is.
+    """
+    reason = "not decided yet: so far only campaigns by hand have targets of it"
+    entry = Night(day, run_id, policy_version, _TARGETED, reason, targets, at)
+    statement = insert(published_nights).values(**vars(entry))
+    raised = {"targets": statement.excluded.targets}
+    connection.execute(statement.on_conflict_do_update(index_elements=["day"], set_=raised))
+
+
 def record_skipped(
     connection: Connection,
     days: Iterable[date],
@@ -77,11 +99,19 @@ def record_skipped(
     reason: str,
     at: datetime,
 ) -> None:
-    """Write that these nights were not decided, and why; nights that have a row keep it."""
+    """Write that these nights were not decided, and why.
+
+    Nights that have a row keep it; one that campaigns by hand have targets of keeps these.
+    """
     rows = [Night(day, run_id, policy_version, "skipped", reason, targets=0, published_at=at) for day in days]
     if rows:
         statement = insert(published_nights).values([vars(row) for row in rows])
-        connection.execute(statement.on_conflict_do_nothing(index_elements=["day"]))
+        names = ("run_id", "policy_version", "status", "reason", "published_at")
+        skipped = {name: statement.excluded[name] for name in names}
+        targeted = published_nights.c.status == _TARGETED
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["day"], set_=skipped, where=targeted)
+        )
 
 
 def mark_stale(connection: Connection, first: date, last: date, *, reason: str) -> int:

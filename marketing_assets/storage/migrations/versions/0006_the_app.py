@@ -39,6 +39,7 @@ def upgrade() -> None:
     _make_rewards()
     _make_subjects()
     _make_calls()
+    _check_nights("'published', 'skipped', 'stale', 'targeted'")
 
 
 def _extend_segments() -> None:
@@ -227,6 +228,13 @@ def _make_calls() -> None:
     )
 
 
+def _check_nights(statuses: str) -> None:
+    op.drop_constraint(op.f("ck_published_nights_status"), "published_nights", schema="marketing")
+    op.create_check_constraint(
+        op.f("ck_published_nights_status"), "published_nights", f"status in ({statuses})", schema="marketing"
+    )
+
+
 def downgrade() -> None:
     """Forget them; nothing that depends on the view but it."""
     op.execute("drop view marketing.user_segments")
@@ -239,6 +247,8 @@ def downgrade() -> None:
         " union all select * from marketing.user_segments_b"
         " where (select slot from marketing.live_segments) = 'b'"
     )
+    op.execute("update marketing.published_nights set status = 'skipped' where status = 'targeted'")
+    _check_nights("'published', 'skipped', 'stale'")
     for name in (
         "exports",
         "erased_targets",
