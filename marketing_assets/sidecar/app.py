@@ -11,7 +11,15 @@ from marketing_assets.settings import Settings, load_settings
 from marketing_assets.sidecar import openapi, problems
 from marketing_assets.sidecar.context import Context
 from marketing_assets.sidecar.edge import Edge
-from marketing_assets.sidecar.routes import analytics, campaigns, health, me, segments
+from marketing_assets.sidecar.routes import (
+    analytics,
+    campaigns,
+    campaigns_admin,
+    health,
+    me,
+    requests,
+    segments,
+)
 
 _HEADERS = ["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"]
 _EXPOSED = ["ETag", "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-ID"]
@@ -45,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
-    for module in (campaigns, segments, analytics, me, health):
+    for module in (campaigns, segments, campaigns_admin, analytics, requests, me, health):
         # As they are: a router that is included costs every call a look at it.
         app.router.routes.extend(module.router.routes)
     app.add_middleware(Edge, context=context)

@@ -7,6 +7,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from marketing_assets.errors import (
@@ -18,6 +20,7 @@ from marketing_assets.errors import (
     StaleRevisionError,
     UnknownCampaignError,
 )
+from marketing_assets.storage.database import is_transient
 
 MEDIA_TYPE = "application/problem+json"
 _TYPES = "urn:marketing:problem:"
@@ -149,6 +152,17 @@ def install(app: FastAPI) -> None:
         if problem.status == 500:  # noqa: PLR2004
             raise error
         return response(problem, request.scope["request_id"])
+
+    @app.exception_handler(DBAPIError)
+    async def of_database(request: Request, error: DBAPIError) -> ProblemResponse:
+        if not is_transient(error):
+            raise error
+        return response(unavailable("the database is away"), request.scope["request_id"])
+
+    @app.exception_handler(PoolTimeoutError)
+    async def of_full_pool(request: Request, error: PoolTimeoutError) -> ProblemResponse:
+        busy = unavailable("every connection to the database is in use")
+        return response(busy, request.scope["request_id"])
 
     @app.exception_handler(RequestValidationError)
     async def of_invalid(request: Request, error: RequestValidationError) -> ProblemResponse:

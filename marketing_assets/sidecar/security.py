@@ -171,7 +171,7 @@ async def _any(request: Request) -> Caller:
 
 
 async def _admin(request: Request) -> Caller:
-    return caller_with(request, "admin")
+    return await _not_erased(request, caller_with(request, "admin"))
 
 
 async def _not_erased(request: Request, caller: Caller) -> Caller:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import psycopg
 import psycopg.sql
-from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from marketing_assets.errors import DatabaseError
@@ -90,6 +90,14 @@ def connect(url: str) -> Engine:
         connect_args={"connect_timeout": 10},
         hide_parameters=True,  # errors are logged, and values may name users
     )
+
+
+@contextmanager
+def brief(engine: Engine) -> Iterator[Connection]:
+    """A transaction that gives up where it has to wait for another one for more than five seconds."""
+    with engine.begin() as connection:
+        connection.execute(text("set local lock_timeout = '5s'"))
+        yield connection
 
 
 def described(url: str) -> str:

@@ -201,10 +201,40 @@ def resume(connection: Connection, campaign_id: str, revision: int, by: Editor) 
     return _change_status(connection, held, "resumed", {"status": status, "suppressed_until": None}, by)
 
 
-def end_now(connection: Connection, campaign_id: str, revision: int, rest: Rest, by: Editor) -> Revised:
+@dataclass(frozen=True)
+class Change:
+    """What somebody changes in one go; `status` active resumes, paused pauses, None leaves it as it is."""
+
+    edits: CampaignEdit
+    status: str | None
+    rest: Rest
+
+
+def change(connection: Connection, campaign_id: str, revision: int, wanted: Change, by: Editor) -> Revised:
+    """Edit, then pause or resume where the campaign has not that status yet.
+
+    Raises: see `edit`, `pause` and `resume`.
+    """
+    held = _hold(connection, campaign_id, revision)
+    revised = Revised(campaign_id, held.revision, held.version, held.status)
+    if wanted.edits.model_fields_set:
+        revised = edit(connection, campaign_id, revised.revision, wanted.edits, by)
+    if wanted.status in (None, revised.status):
+        return revised
+    if wanted.status == "paused":
+        revised = pause(connection, campaign_id, revised.revision, wanted.rest, by)
+    else:
+        revised = resume(connection, campaign_id, revised.revision, by)
+    return revised
+
+
+def end_now(
+    connection: Connection, campaign_id: str, revision: int | None, rest: Rest, by: Editor
+) -> Revised:
     """End the campaign: every offer of it is hidden at once, and its template rests as if it had run on.
 
-    One that has not begun keeps its dates, and never begins.
+    One that has not begun keeps its dates, and never begins. Whatever was changed in it meanwhile, where
+    `revision` is None.
 
     Raises:
         UnknownCampaignError: there is no such campaign.
@@ -222,8 +252,8 @@ def end_now(connection: Connection, campaign_id: str, revision: int, rest: Rest,
     return _change_status(connection, held, "ended", values, by)
 
 
-def _hold(connection: Connection, campaign_id: str, revision: int) -> _Held:
-    """The campaign, its row held against other changes until the transaction ends.
+def _hold(connection: Connection, campaign_id: str, revision: int | None) -> _Held:
+    """The campaign, its row held against other changes until the transaction ends; None is any revision.
 
     Its terms are read afterwards: joined to it they would be those from before a change that was waited for.
     """
@@ -248,7 +278,7 @@ def _hold(connection: Connection, campaign_id: str, revision: int) -> _Held:
             f"there is no campaign {campaign_id!r}", remedy="name one that the list of campaigns shows"
         )
     held = _Held(**row._mapping)
-    if held.revision != revision:
+    if revision is not None and held.revision != revision:
         raise StaleRevisionError(
             f"{campaign_id} was changed meanwhile: it is at revision {held.revision}, not {revision}",
             remedy="read it again, and ask again where the change still makes sense",

@@ -6,11 +6,11 @@ Whoever asks inserts a row; the dispatcher alone changes it, and never one that 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
 
-from marketing_assets.storage.tables import requests
+from marketing_assets.storage.tables import erased_users, exports, requests, subject_keys
 
 OPEN = ("queued", "running")
 
@@ -42,6 +42,73 @@ def ask(connection: Connection, kind: str, payload: Mapping[str, object], reques
     values = {"request_id": request_id, "kind": kind, "payload": payload, "requested_by": requested_by}
     connection.execute(insert(requests).values(values))
     return request_id
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a request is, for the one who asked; `document` is what an export has made."""
+
+    request_id: uuid.UUID
+    kind: str
+    status: str
+    requested_at: datetime
+    finished_at: datetime | None
+    result: Mapping[str, object] | None
+    document: object
+
+
+def ask_for_analysis(connection: Connection, day: date, today: date, requested_by: str) -> Outcome:
+    """Ask for the night of `day`, unless this author does already and it has not come to its end.
+
+    What others have asked for, they alone can look up; the dispatcher gives all of them one run.
+    """
+    author = {"what": f"analysis {day} {requested_by}"}
+    connection.execute(text("select pg_advisory_xact_lock(hashtextextended(:what, 0))"), author)
+    asked_for = func.coalesce(requests.c.payload["day"].astext, (today - timedelta(days=1)).isoformat())
+    mine = (requests.c.kind == "analysis") & (requests.c.requested_by == requested_by)
+    waiting = (
+        select(requests.c.request_id)
+        .where(mine, requests.c.status.in_(OPEN), asked_for == day.isoformat())
+        .order_by(requests.c.requested_at, requests.c.request_id)
+        .limit(1)
+    )
+    found = connection.execute(waiting).scalar()
+    request_id = found or ask(connection, "analysis", {"day": day.isoformat()}, requested_by)
+    return _outcome(connection, requests.c.request_id == request_id)
+
+
+def erasure_of(connection: Connection, user_hash: str) -> uuid.UUID | None:
+    """The request by which the user of this hash asked to be erased; None where they did not."""
+    statement = select(erased_users.c.request_id).where(erased_users.c.user_hash == user_hash)
+    return connection.execute(statement).scalar()
+
+
+def of_author(connection: Connection, request_id: uuid.UUID, user_id: str, user_hash: str) -> Outcome | None:
+    """The request as its author sees it; None where there is none, or it is somebody else's.
+
+    Who asked to be erased has no key any more, and is known by the hash that the erasure left.
+    """
+    pseudonym = select(subject_keys.c.pseudonym).where(subject_keys.c.user_id == user_id).scalar_subquery()
+    erasure = select(erased_users.c.request_id).where(erased_users.c.user_hash == user_hash)
+    mine = (requests.c.requested_by == pseudonym) | requests.c.request_id.in_(erasure)
+    return _outcome_or_none(connection, (requests.c.request_id == request_id) & mine)
+
+
+def _outcome(connection: Connection, which: ColumnElement[bool]) -> Outcome:
+    found = _outcome_or_none(connection, which)
+    assert found is not None
+    return found
+
+
+def _outcome_or_none(connection: Connection, which: ColumnElement[bool]) -> Outcome | None:
+    columns = (requests.c[name] for name in ("request_id", "kind", "status", "requested_at"))
+    statement = (
+        select(*columns, requests.c.finished_at, requests.c.result, exports.c.document)
+        .outerjoin(exports, exports.c.request_id == requests.c.request_id)
+        .where(which)
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else Outcome(**row._mapping)
 
 
 def unfinished(connection: Connection, limit: int) -> list[Request]:
