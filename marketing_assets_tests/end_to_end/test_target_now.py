@@ -524,3 +524,22 @@ def test_the_global_share_of_a_year_is_frozen_by_whoever_draws_first(decided_wor
     assert world.rows("select year, share, frozen_on from marketing.global_holdouts") == [
         (2026, Decimal("0.05000000"), DAY)
     ]
+
+
+def test_checks_of_the_night_exempt_what_was_published_and_nothing_else(decided_world: World) -> None:
+    world = decided_world
+    early = datetime(2026, 2, 12, 0, 30, tzinfo=UTC)
+    free_slots(world)
+    name = create(world, early)
+    assert run_now(world, name, early).success
+    # Nothing may cost anything any more: the kept targets stand, whoever is new stops the night.
+    write_policy(world, cost=("max_cost_share: 0.05", "max_cost_share: 0.000001"))
+    prepared(world)
+    assert world.night(NEXT).success
+    before = world.tables()
+    prepared(world, *(f"newcomer{number}" for number in range(10)))
+    result = world.night(NEXT)
+    failed = {each.check_name for each in result.get_asset_check_evaluations() if not each.passed}
+    assert "cost_in_proportion" in failed
+    assert not result.success
+    assert world.tables() == before
