@@ -15,6 +15,7 @@ from marketing_assets.sidecar.routes import (
     analytics,
     campaigns,
     campaigns_admin,
+    events,
     health,
     me,
     requests,
@@ -53,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
-    for module in (campaigns, segments, campaigns_admin, analytics, requests, me, health):
+    for module in (campaigns, events, segments, campaigns_admin, analytics, requests, me, health):
         # As they are: a router that is included costs every call a look at it.
         app.router.routes.extend(module.router.routes)
     app.add_middleware(Edge, context=context)

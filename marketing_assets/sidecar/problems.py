@@ -45,6 +45,8 @@ _TITLES = {
 RETRY_SECONDS = 2
 """What a caller is told to wait while the database is away."""
 
+_LONGEST_KEY = 100
+
 
 class FieldError(BaseModel):
     """One thing that is wrong with a request: where (RFC 6901, from the root of the request) and what."""
@@ -166,7 +168,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def of_invalid(request: Request, error: RequestValidationError) -> ProblemResponse:
-        found = [FieldError(pointer=_pointer(each["loc"]), detail=each["msg"]) for each in error.errors()]
+        found = [FieldError(pointer=pointer(each["loc"]), detail=each["msg"]) for each in error.errors()]
         detail = "; ".join(f"{each.pointer}: {each.detail}" for each in found[:3])
         problem = Problem(422, detail, errors=found[:50])
         return response(problem, request.scope["request_id"])
@@ -180,5 +182,7 @@ def install(app: FastAPI) -> None:
         )
 
 
-def _pointer(place: Sequence[object]) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
+def pointer(place: Sequence[object]) -> str:
+    """Where in a request something is (RFC 6901); a key that a caller made up is cut off."""
+    parts = (str(part)[:_LONGEST_KEY].replace("~", "~0").replace("/", "~1") for part in place)
+    return "".join("/" + part for part in parts).encode(errors="replace").decode()  # half a surrogate pair

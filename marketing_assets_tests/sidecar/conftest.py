@@ -9,6 +9,8 @@ from marketing_assets_tests.sidecar.service import Service, running
 from marketing_assets_tests.storage.conftest import (  # noqa: F401 - fixtures
     database_url,
     maker,
+    offers,
+    offers_database,
     reader,
     serving,
     upgraded_template,

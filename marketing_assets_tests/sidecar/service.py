@@ -13,6 +13,7 @@ import httpx
 import jwt
 
 SECRET = "a secret of the tests, thirty-two bytes or more"
+ERASURE_KEY = "an erasure key of the tests, thirty-two bytes"
 _START_SECONDS = 30.0
 
 
@@ -61,7 +62,7 @@ def running(database_url: str, home: Path, settings: Mapping[str, str] = {}) -> 
         "MARKETING_DATABASE_URL": database_url,
         "MARKETING_HOME": str(home),
         "MARKETING_JWT_SECRET": SECRET,
-        "MARKETING_ERASURE_KEY": "an erasure key of the tests, thirty-two bytes",
+        "MARKETING_ERASURE_KEY": ERASURE_KEY,
         "MARKETING_RATE_LIMIT": "1000000/minute",
         **settings,
     }
