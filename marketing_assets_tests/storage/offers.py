@@ -67,8 +67,9 @@ class Offers:
 
     def clear(self) -> None:
         """Forget everything."""
-        tables = ", ".join(str(table) for table in tables_metadata.sorted_tables)
-        self.reader.execute(f"truncate {tables}".encode())
+        # For so few rows quicker than to truncate, which makes a new file for every table and index.
+        tables = reversed(tables_metadata.sorted_tables)
+        self.reader.execute("; ".join(f"delete from {table}" for table in tables).encode())
 
     def open(self, name: str = "welcome-bonus", **terms: object) -> str:
         """Open the campaign of a template, with some of its terms changed; its id."""

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from marketing_assets.domain.identity import keyed_hash
-from marketing_assets_tests.sidecar.service import ERASURE_KEY, Service, running
+from marketing_assets_tests.sidecar.service import ERASURE_KEY, Service, bearer, running
 from marketing_assets_tests.storage.offers import BEGINS, RECEIVED, VIP, WELCOME, Offers
 
 AGO = RECEIVED - timedelta(hours=1)
@@ -375,22 +375,21 @@ def test_64_who_convert_at_once_never_pass_a_budget_for_ten(service: Service, an
         ann.offer(f"u{number}")
     ann.reader.execute("update marketing.campaign_budgets set budget = 205.55")
 
-    def convert(number: int) -> httpx.Response:
-        with service.client(f"u{number}") as client:
-            return client.post(call("conversion"), json=bought(amount="82.20"))
-
-    rewards = [each["reward"]["reason"] or each["reward"]["amount"] for each in at_once(64, convert)]
+    with service.client() as client:
+        told = at_once(
+            64,
+            lambda number: client.post(
+                call("conversion"), json=bought(amount="82.20"), headers=bearer(f"u{number}")
+            ),
+        )
+    rewards = [each["reward"]["reason"] or each["reward"]["amount"] for each in told]
     assert sorted(rewards) == ["20.55"] * 10 + ["budget"] * 54
     assert ann.budget() == (Decimal("205.50"), Decimal(0))
     ann.check_sums()
 
 
-def test_one_event_from_fifty_at_once_counts_once(service: Service, ann: Offers) -> None:
-    def convert(_: int) -> httpx.Response:
-        with service.client("ann") as client:
-            return client.post(call("conversion"), json=bought())
-
-    told = at_once(50, convert)
+def test_one_event_from_fifty_at_once_counts_once(app: httpx.Client, ann: Offers) -> None:
+    told = at_once(50, lambda _: app.post(call("conversion"), json=bought()))
     assert sorted(each["status"] for each in told) == ["accepted"] + ["duplicate"] * 49
     assert all(each["reward"]["amount"] == "20.00" for each in told)
     assert ann.rewards("ann") == (1, Decimal("20.00"))
