@@ -32,7 +32,8 @@ from marketing_assets.storage.repositories.events import Outcome
 
 router = APIRouter(prefix=PREFIX, tags=["events"], responses=COMMON)
 
-_SINGLE = documented(404, 409, 410, 422)
+_BODY = documented(400, 408, 413, 422)
+_SINGLE = {**_BODY, **documented(404, 409, 410)}
 _TAKEN = {status: Taken(status=status).model_dump_json() for status in ("accepted", "duplicate")}
 _REFUSED: dict[Rejection, tuple[int, str]] = {
     "not_a_target": (404, "there is no such offer of yours"),
@@ -76,7 +77,7 @@ async def conversion(request: Request, campaign_id: CampaignId, said: Bought) ->
     return _json(Converted(status=status, reward=_reward(request, outcome)), 202)
 
 
-@router.post("/events", response_model=BatchOutcome, responses=documented(410, 422))
+@router.post("/events", response_model=BatchOutcome, responses={**_BODY, **documented(410)})
 async def batch(request: Request, said: Batch) -> Response:
     """Up to 500 events, oldest first, each judged on its own: one that is rejected never loses the others."""
     caller = caller_with(request, "mobile")
