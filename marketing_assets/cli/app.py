@@ -170,14 +170,32 @@ def cleanup() -> None:
 
 
 @app.command()
-def up(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's UI.")] = 3000) -> None:
-    """Serve everything until Ctrl-C: PostgreSQL, Dagster's UI and the daemon that starts each night."""
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's UI.")] = 3000,
+    api_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the app's API.")] = 8000,
+) -> None:
+    """Serve everything until Ctrl-C: PostgreSQL, Dagster's UI and daemon, and the API that the app calls."""
     from marketing_assets.cli.serve import serve
 
     settings = load_settings()
     out.print(f"Starting. The UI will be at [bold]http://127.0.0.1:{port}[/bold]; Ctrl-C stops it.")
-    serve(settings, port)
+    out.print(f"The app's API will be at [bold]http://127.0.0.1:{api_port}/api/marketing[/bold].")
+    serve(settings, port, api_port)
     out.print("Stopped. PostgreSQL keeps running; end it with: marketing db stop")
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Option(help="The user's id, as the source names them.")],
+    role: Annotated[
+        list[str] | None, typer.Option(help="mobile (default) or admin; may be given twice.")
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="How long it is valid.")] = 12,
+) -> None:
+    """Print a token for calling the app's API as this user, on a machine without a login service."""
+    from marketing_assets.cli.token import token_for
+
+    sys.stdout.write(token_for(load_settings(), user, role or ["mobile"], hours) + "\n")
 
 
 @app.command()

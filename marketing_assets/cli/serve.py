@@ -1,4 +1,4 @@
-"""`marketing up`: Dagster's webserver and daemon, until Ctrl-C; nothing but the database stays behind."""
+"""`marketing up`: Dagster's webserver and daemon and the sidecar, until Ctrl-C; only the database stays."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from marketing_assets.settings import Settings, export_environment
 _STOP_SECONDS = 15.0
 
 
-def serve(settings: Settings, port: int) -> None:
+def serve(settings: Settings, port: int, api_port: int) -> None:
     """Run the services until Ctrl-C or a request to terminate.
 
     Raises:
@@ -33,14 +33,16 @@ def serve(settings: Settings, port: int) -> None:
     services = {
         "the webserver": ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *quiet, *location],
         "the daemon": ["dagster._daemon", "run", "--log-level", "warning", *location],
+        "the sidecar": ["marketing_assets.sidecar", "--port", str(api_port)],
     }
+    other_port = {"the webserver": f"--port {port + 1}", "the sidecar": f"--api-port {api_port + 1}"}
     # Also where this command runs in the background, where a shell has the signal ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     # Groups of their own, so that Ctrl-C reaches this process alone, which then ends each group whole.
     processes = {name: _start(command) for name, command in services.items()}
     try:
-        _watch(processes, port)
+        _watch(processes, other_port)
     except KeyboardInterrupt:
         return
     finally:
@@ -55,15 +57,15 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", *command], start_new_session=True)
 
 
-def _watch(processes: dict[str, subprocess.Popen[bytes]], port: int) -> None:
+def _watch(processes: dict[str, subprocess.Popen[bytes]], other_port: dict[str, str]) -> None:
     while True:
         for name, process in processes.items():
             code = process.poll()
             if code is not None:
-                raise ServeError(
-                    f"{name} ended by itself with code {code}",
-                    remedy=f"read its last lines above; if the port is taken: marketing up --port {port + 1}",
-                )
+                remedy = "read its last lines above"
+                if name in other_port:
+                    remedy += f"; if the port is taken: marketing up {other_port[name]}"
+                raise ServeError(f"{name} ended by itself with code {code}", remedy=remedy)
         time.sleep(0.5)
 
 

@@ -144,8 +144,7 @@ class _Exchange:
             ) from None
         self._bytes += len(message.get("body", b""))
         if self._bytes > LARGEST_BODY:
-            detail = f"a body has at most {LARGEST_BODY:,} bytes"
-            raise Problem(413, detail, headers={"Connection": "close"})
+            raise Problem(413, f"a body has at most {LARGEST_BODY:,} bytes")
         return message
 
     async def _sent(self, message: Message) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from marketing_assets.errors import SettingsError
 from marketing_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class Limiter:
     """Counts calls by caller."""
 
     def __init__(self, settings: Settings) -> None:
+        """Make the counter.
+
+        Raises:
+            SettingsError: the client of the Redis is not installed.
+        """
         calls, _, word = settings.rate_limit.partition("/")
         self.calls, self.seconds = int(calls), _WORDS[word]
         self.policy = f'"caller";q={self.calls};w={self.seconds}'
@@ -61,10 +67,17 @@ def _storage(url: str) -> "Storage | None":
     if url == "memory":
         return None
     from limits.aio.storage import Storage
+    from limits.errors import ConfigurationError
     from limits.storage import storage_from_string
 
-    storage = storage_from_string(
-        f"async+{url}", implementation="redispy", socket_timeout=0.2, socket_connect_timeout=0.2
-    )
+    try:
+        storage = storage_from_string(
+            f"async+{url}", implementation="redispy", socket_timeout=0.2, socket_connect_timeout=0.2
+        )
+    except ConfigurationError as error:
+        raise SettingsError(
+            "MARKETING_RATE_LIMIT_STORAGE is a Redis, and its client is not installed",
+            remedy="pip install 'redis>=5', or count in memory where one worker serves all",
+        ) from error
     assert isinstance(storage, Storage)
     return storage

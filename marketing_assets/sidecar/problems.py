@@ -66,8 +66,11 @@ class ProblemBody(BaseModel):
     errors: list[FieldError] | None = Field(None, description="of a request that is not valid")
 
 
-class Problem(Exception):
-    """Ends a call with a problem. `kind` takes the place of the status's own."""
+class Problem(HTTPException):
+    """Ends a call with a problem. `kind` takes the place of the status's own.
+
+    An `HTTPException`, because FastAPI makes a 400 of anything else that reading a body raises.
+    """
 
     def __init__(
         self,
@@ -78,11 +81,10 @@ class Problem(Exception):
         headers: Mapping[str, str] | None = None,
         errors: Sequence[FieldError] = (),
     ) -> None:
-        super().__init__(detail)
+        super().__init__(status, detail)
         self.status = status
-        self.detail = detail
         self.kind = kind or _TITLES[status][0]
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
         self.errors = errors
 
 

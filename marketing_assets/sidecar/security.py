@@ -16,6 +16,7 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from marketing_assets.domain.identity import keyed_hash
+from marketing_assets.errors import SettingsError
 from marketing_assets.settings import Settings
 from marketing_assets.sidecar.keyset import KeySet
 from marketing_assets.sidecar.problems import Problem
@@ -57,8 +58,7 @@ class Tokens:
         """
         self._issuer, self._audience = settings.jwt_issuer, settings.jwt_audience
         self._keys = None if settings.jwt_keys is None else KeySet(settings.jwt_keys)
-        default = ("HS256",) if self._keys is None else ("EdDSA", "ES256", "RS256")
-        self._algorithms = frozenset(settings.jwt_algorithms or default)
+        self._algorithms = _algorithms(settings)
         self._secret = keys.jwt_secret(settings) if "HS256" in self._algorithms else None
         pseudonym = settings.pseudonym_key
         self._pseudonym_key = None if pseudonym is None else pseudonym.get_secret_value().encode()
@@ -119,7 +119,7 @@ class Tokens:
 
     def _caller(self, claims: Mapping[str, object]) -> Caller:
         subject, roles, expires_at = claims["sub"], claims.get("roles", []), claims["exp"]
-        if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT or "\0" in subject:
+        if not isinstance(subject, str) or not is_subject(subject):
             raise ValueError("sub")
         if not isinstance(roles, list) or not isinstance(expires_at, int | float):
             raise ValueError("roles")
@@ -136,8 +136,14 @@ def development_token(settings: Settings, user: str, roles: list[str], seconds: 
     """A token signed with the HS256 secret of this machine or of the settings.
 
     Raises:
-        SettingsError: there is no such secret.
+        SettingsError: there is no such secret, or its tokens are not allowed.
     """
+    if "HS256" not in _algorithms(settings):
+        raise SettingsError(
+            "tokens are signed by a login service here (MARKETING_JWT_KEYS)",
+            remedy="get one from it; or allow HS256 too, where nobody else calls: "
+            "MARKETING_JWT_ALGORITHMS=EdDSA,ES256,RS256,HS256",
+        )
     now = int(time.time())
     claims = {
         "iss": settings.jwt_issuer,
@@ -148,6 +154,16 @@ def development_token(settings: Settings, user: str, roles: list[str], seconds: 
         "exp": now + seconds,
     }
     return jwt.encode(claims, keys.jwt_secret(settings), algorithm="HS256")
+
+
+def is_subject(user: str) -> bool:
+    """Whether a user can be called so: as long as the tables take it, and text."""
+    return 0 < len(user) <= _LONGEST_SUBJECT and "\0" not in user
+
+
+def _algorithms(settings: Settings) -> frozenset[str]:
+    default = ("HS256",) if settings.jwt_keys is None else ("EdDSA", "ES256", "RS256")
+    return frozenset(settings.jwt_algorithms or default)
 
 
 def caller_with(request: Request, *roles: Role) -> Caller:

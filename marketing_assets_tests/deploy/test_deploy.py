@@ -7,12 +7,16 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
 from marketing_assets.settings import Settings
+from marketing_assets.storage import keys
+from marketing_assets.storage.migrations import REVISION
 from marketing_assets_tests.deploy import units
 from marketing_assets_tests.deploy.units import INSTALLED, PROGRAMS, SERVICES
+from marketing_assets_tests.sidecar.service import SECRET, bearer
 from marketing_assets_tests.world import HEADER
 
 LAUNCH = """
@@ -62,6 +66,15 @@ def problems(port: int) -> list[str]:
     return found
 
 
+def api_answer(port: int) -> tuple[int, str]:
+    """What the app hears of an unknown user's offers, once the API is ready."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["schema_revision"]) == (200, REVISION)
+        answer = client.get("/api/marketing/campaigns", headers=bearer("ann"))
+        return answer.status_code, answer.text
+
+
 def wait_until_whole(ports: list[int], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while any(found := {port: problems(port) for port in ports}.values()):
@@ -92,11 +105,17 @@ def test_what_the_units_start_comes_up_runs_a_job_and_lets_viewers_only_look(
         "MARKETING_CODE_PORT": str(units.free_port()),
         "MARKETING_WEBSERVER_PORT": str(units.free_port()),
         "MARKETING_VIEWER_PORT": str(units.free_port()),
+        "MARKETING_API_PORT": str(units.free_port()),
+        "MARKETING_JWT_KEYS": "",
+        "MARKETING_JWT_ISSUER": "",
+        "MARKETING_JWT_SECRET": SECRET,
     }
     webserver, viewer = (int(environment[f"MARKETING_{name}_PORT"]) for name in ("WEBSERVER", "VIEWER"))
     with units.started(environment, tmp_path) as processes:
         wait_until_whole([webserver, viewer], 90)
         assert {name: process.poll() for name, process in processes.items()} == dict.fromkeys(SERVICES)
+
+        assert api_answer(int(environment["MARKETING_API_PORT"])) == (200, '{"items":[],"next_cursor":null}')
 
         assert ask(viewer, LAUNCH) == {"launchRun": {"__typename": "UnauthorizedError"}}
         with psycopg.connect(dagster) as connection:
@@ -129,7 +148,13 @@ def test_units_and_compose_start_the_same_processes() -> None:
 def test_every_process_is_given_the_same_environment() -> None:
     example = set(units.environment_example())
     settings = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    own = {"MARKETING_CODE_HOST", "MARKETING_CODE_PORT", "MARKETING_WEBSERVER_PORT", "MARKETING_VIEWER_PORT"}
+    own = {
+        "MARKETING_CODE_HOST",
+        "MARKETING_CODE_PORT",
+        "MARKETING_WEBSERVER_PORT",
+        "MARKETING_VIEWER_PORT",
+        "MARKETING_API_PORT",
+    }
     assert example - settings == own
     for name in ("prepare", *SERVICES):
         service = units.unit(name)["Service"]
@@ -146,6 +171,12 @@ def test_files_that_the_units_name_are_there() -> None:
         for word in units.command(name, units.environment_example()):
             if word.startswith(INSTALLED) and not word.startswith(PROGRAMS):
                 assert (units.REPOSITORY / word.removeprefix(INSTALLED)).is_file(), word
+
+
+def test_a_deployment_with_the_example_as_it_is_has_settings_that_count() -> None:
+    settings = Settings.model_validate(units.environment_example())
+    assert settings.jwt_keys == "https://login.bank.example/.well-known/jwks.json"
+    assert len(keys.erasure_key(settings)) >= 32
 
 
 def test_the_image_holds_what_the_commands_need() -> None:

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"
 PROGRAMS = "/opt/marketing-assets/.venv/bin/"
 INSTALLED = "/opt/marketing-assets/"
-SERVICES = ("code", "daemon", "webserver", "viewer")
+SERVICES = ("code", "daemon", "webserver", "viewer", "sidecar")
 
 
 def unit(name: str) -> ConfigParser:
