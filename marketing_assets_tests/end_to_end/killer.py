@@ -39,6 +39,8 @@ CLEANUP_POINTS = [
     "archive:expire",
     "before:archived_targets",
     "after:archived_targets",
+    "before:archived_events",
+    "after:archived_rewards",
     "archive:_compare",
     "archive:_remove",
     "archive:_archive_day",

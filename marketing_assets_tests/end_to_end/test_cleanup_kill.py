@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from marketing_assets.storage import clock
+from marketing_assets.storage.datasets import ARCHIVED_EVENTS, ARCHIVED_REWARDS
+from marketing_assets.storage.lake import Lake
 from marketing_assets_tests.conftest import copied_world
 from marketing_assets_tests.end_to_end.killer import CLEANUP_POINTS
 from marketing_assets_tests.end_to_end.shell import Shell
+from marketing_assets_tests.end_to_end.test_targeting import change
 from marketing_assets_tests.world import DAY, World
 
 KILLED = -9
@@ -19,6 +22,20 @@ OVER = date(2026, 3, 13)
 """By this day campaigns of 14, 21 and 30 days are over; the first two are archived 21 days later."""
 
 ARCHIVED_ON = OVER + timedelta(days=21)
+
+
+_EVENTS = (
+    "insert into marketing.campaign_events (user_id, event_id, campaign_id, kind, occurred_at, received_at,"
+    " claimed_at, sent_at, amount, transaction_id, body_hash)"
+    " select user_id, cast(md5(user_id || campaign_id) as uuid), campaign_id, 'conversion', valid_from,"
+    " valid_from, valid_from, valid_from, 8, user_id, 'hash' from marketing.campaign_targets"
+    " where arm = 'treatment' and campaign_id like 'welcome-bonus%'"
+)
+_REWARDS = (
+    "insert into marketing.rewards (user_id, event_id, campaign_id, transaction_id, claimed, amount, state,"
+    " occurred_at, decided_at) select user_id, event_id, campaign_id, transaction_id, 8, 2, 'spent',"
+    " occurred_at, occurred_at from marketing.campaign_events"
+)
 
 
 @contextmanager
@@ -29,7 +46,9 @@ def at_three(world: World, day: date) -> Iterator[None]:
 
 
 def prepared(world: World) -> World:
-    """Features that are past their time, and campaigns that expired."""
+    """Features that are past their time, and campaigns that expired, with events and rewards."""
+    change(world, _EVENTS)
+    change(world, _REWARDS)
     world.behaviour(DAY - timedelta(days=5), DAY - timedelta(days=1))
     with at_three(world, OVER):
         assert world.clean_up().success
@@ -55,6 +74,8 @@ def undisturbed(
             "location-promo": "expired",
             "category-focus": "expired",
         }
+        lake = Lake(world.settings.lake)
+        assert len(lake.days(ARCHIVED_EVENTS)) == len(lake.days(ARCHIVED_REWARDS)) == 1
         return world.snapshot()
 
 
