@@ -107,6 +107,11 @@ def welch_se(treatment: Moments, control: Moments) -> float:
     return math.sqrt(treatment.variance / treatment.n + control.variance / control.n)
 
 
+def guard_applies(n: int, n_control: int) -> bool:
+    """Whether control, with `n_control` of `n` targets, is too small an arm to know its own spread."""
+    return n_control < _EVEN * n
+
+
 def guarded_se(treatment: Moments, control: Moments, gross_treatment: Moments) -> float:
     """`welch_se`, where a small control arm counts as at least as spread as both arms pooled.
 
@@ -116,7 +121,7 @@ def guarded_se(treatment: Moments, control: Moments, gross_treatment: Moments) -
     """
     n = treatment.n + control.n
     spread = control.variance
-    if control.n < _EVEN * n:
+    if guard_applies(n, control.n):
         squares = (treatment.n - 1) * gross_treatment.variance + (control.n - 1) * control.variance
         spread = max(spread, squares / (n - 2))
     return math.sqrt(treatment.variance / treatment.n + spread / control.n)
