@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from benchmarks import coverage
-from benchmarks.coverage import EFFECTS, POPULATIONS, SHARES, Design, missed, replay, standard_errors
+from benchmarks.coverage import (
+    EFFECTS,
+    POPULATIONS,
+    SHARES,
+    Arm,
+    Design,
+    Population,
+    missed,
+    share_of_replays,
+    standard_errors,
+)
 from marketing_assets.domain.lift import difference, guard_applies
 from marketing_assets.domain.moments import Moments
 
@@ -18,44 +28,59 @@ MOST = 0.05 + 2 * (0.05 * 0.95 / REPLAYS) ** 0.5
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("population", POPULATIONS, ids=lambda each: each.name)
 def test_the_guarded_interval_holds_the_truth_at_every_look(
-    population: coverage.Population, share: float, effect: float
+    population: Population, share: float, effect: float
 ) -> None:
-    at_all, at_some = missed(Design(population, share, effect, last_control=2_000), REPLAYS, LOOKS, 20)
-    assert at_some.guarded <= at_all.guarded <= MOST
-    assert at_all.naive > 0.15  # so the replays are hard enough to tell an interval that does not hold
+    found = missed(Design(population, share, effect, last_control=2_000), REPLAYS, LOOKS)
+    assert share_of_replays(found.guarded) <= MOST
+    # So the replays are hard enough to tell an interval that does not hold.
+    assert share_of_replays(found.fixed) > 0.15
 
 
-def test_without_the_guard_a_small_control_arm_misleads() -> None:
-    for population in (CONVERSION, HEAVY):
-        plain = missed(Design(population, 0.1, 0.0, last_control=2_000), REPLAYS, LOOKS, 20)[0].plain
-        assert plain > 2 * MOST
+@pytest.mark.parametrize("population", [CONVERSION, HEAVY], ids=lambda each: each.name)
+def test_without_the_guard_a_small_control_arm_misleads(population: Population) -> None:
+    found = missed(Design(population, 0.1, 0.0, last_control=2_000), REPLAYS, LOOKS)
+    assert share_of_replays(found.plain) > 2 * MOST
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_a_campaign_that_breaks_even_gets_no_verdict(share: float) -> None:
+    """A fifth of the revenue is paid back, and a quarter more is bought: all that rewards cost."""
+    design = Design(HEAVY, share, effect=0.25, reward=0.2, last_control=10_000)
+    assert design.truth == pytest.approx(0)
+    found = missed(design, REPLAYS, LOOKS)
+    assert share_of_replays(found.past_learning) == 1
+    assert share_of_replays(found.guarded & found.past_learning) <= MOST
 
 
 def test_arrays_of_replays_are_computed_as_one_campaign_is() -> None:
     for share in SHARES:
         design = Design(SPEND, share, 0.05, last_control=2_000)
-        treatment, control = replay(design, np.random.default_rng(7), replays=3, looks=10)
-        welch, guarded = standard_errors(treatment, control)
+        treatment, control = design.replay(np.random.default_rng(7), replays=3, looks=10)
+        net = treatment.less_rewards(0.2)
+        welch, guarded = standard_errors(net, control, treatment)
         for index in np.ndindex(3, 10):
-            one, other = (
-                Moments(int(arm.n[index[1]]), float(arm.mean[index]), float(arm.variance[index]))
-                for arm in (treatment, control)
+            compared = difference(
+                moments(net, index), moments(control, index), 5000, gross_treatment=moments(treatment, index)
             )
-            compared = difference(one, other, 5000)
-            assert guard_applies(compared.n, other.n) == (share == 0.1)
+            assert guard_applies(compared.n, compared.n_control) == (share == 0.1)
             assert compared.welch_se == pytest.approx(welch[index])
             assert compared.guarded_se == pytest.approx(guarded[index])
 
 
+def moments(arm: Arm, index: tuple[int, ...]) -> Moments:
+    return Moments(int(arm.n[index[1]]), float(arm.mean[index]), float(arm.variance[index]))
+
+
 def test_simulated_arms_have_the_means_and_variances_they_should() -> None:
     design = Design(SPEND, 0.5, 0.05, last_control=50_000)
-    treatment, control = replay(design, np.random.default_rng(7), replays=200, looks=5)
+    treatment, control = design.replay(np.random.default_rng(7), replays=200, looks=5)
     differences = treatment.mean[:, -1] - control.mean[:, -1]
     error = float(differences.std(ddof=1)) / 200**0.5
     assert abs(float(differences.mean()) - design.truth) < 3 * error
     # E(y^2) = rate x e^2 for sigma 1, less the square of the mean
     expected = 0.05 * np.exp(2.0) - (0.05 * np.exp(0.5)) ** 2
     assert float(control.variance[:, -1].mean()) == pytest.approx(expected, rel=0.02)
+    assert float(control.converters[:, -1].mean()) == pytest.approx(2_500, rel=0.01)
 
 
 def test_power_in_the_docs() -> None:
