@@ -55,8 +55,8 @@ def always_valid(d: float, se: float, n: int, planned: int, alpha: float = ALPHA
     """The asymptotic confidence sequence around `d`: it holds at every look at once with 1 − `alpha`.
 
     Gaussian mixture boundary of Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit
-    theory and asymptotic confidence sequences" (Annals of Statistics, 2024), theorem 2.2, with the rho that
-    is tightest at `planned` targets.
+    theory and asymptotic confidence sequences" (Annals of Statistics, 2024), with the rho that is
+    tightest at `planned` targets.
 
     Args:
         d: the difference.

@@ -15,20 +15,13 @@ from typing import Literal
 from marketing_assets.domain.lift import Difference, Interval, Lift, always_valid_factor, fixed_interval
 from marketing_assets.domain.moments import FEWEST, ArmSums
 from marketing_assets.domain.sample_ratio import SampleRatio
+from marketing_assets.policy.model import Limits
 
 POWER = 0.8
 FALSE_DISCOVERIES = 0.1
 """The share of wrong ones that `confirmed` may hold, in expectation."""
 
 Outcome = Literal["learning", "winning", "losing", "unclear"]
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a verdict needs: settled targets in each arm, converters in both together (`limits`)."""
-
-    min_arm: int
-    min_converters: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ def verdict(
     treatment: ArmSums,
     control: ArmSums,
     found: Lift | None,
-    needs: Needs,
+    limits: Limits,
     prospect: Prospect,
     planned: int,
 ) -> Verdict:
@@ -73,15 +66,15 @@ def verdict(
         treatment: sums of settled targets in treatment.
         control: those in control.
         found: the `lift` of these sums.
-        needs: what a verdict needs.
+        limits: of the policy, which say what a verdict needs.
         prospect: what is still to come.
         planned: N* of the campaign.
     """
-    lacking = _lacking(treatment, control, needs)
+    lacking = _lacking(treatment, control, limits)
     net = found.capped_net_value.plain if found else None
     effect = smallest_effect(net, prospect.targets_at_end, planned) if net else None
     if net is None or lacking:
-        more = _more_targets(treatment, control, needs, prospect)
+        more = _more_targets(treatment, control, limits, prospect)
         why = "; ".join(lacking) if more is not None else "one arm stays empty: there is nothing to compare"
         return Verdict("learning", why, more, effect)
     outcome, why = _outcome(net.always_valid)
@@ -111,31 +104,31 @@ def smallest_effect(net: Difference, targets: int, planned: int) -> float | None
     return se * (always_valid_factor(n, planned) + NormalDist().inv_cdf(POWER))
 
 
-def _lacking(treatment: ArmSums, control: ArmSums, needs: Needs) -> list[str]:
+def _lacking(treatment: ArmSums, control: ArmSums, limits: Limits) -> list[str]:
     lacking = [
-        f"{arm} has {sums.targets:,} of {_min_arm(needs):,} settled targets"
+        f"{arm} has {sums.targets:,} of {_min_arm(limits):,} settled targets"
         for arm, sums in (("treatment", treatment), ("control", control))
-        if sums.targets < _min_arm(needs)
+        if sums.targets < _min_arm(limits)
     ]
     converters = treatment.converted + control.converted
-    if converters < needs.min_converters:
-        lacking.append(f"there are {converters:,} of {needs.min_converters:,} converters")
+    if converters < limits.min_converters:
+        lacking.append(f"there are {converters:,} of {limits.min_converters:,} converters")
     return lacking
 
 
-def _min_arm(needs: Needs) -> int:
-    return max(needs.min_arm, FEWEST)
+def _min_arm(limits: Limits) -> int:
+    return max(limits.min_arm, FEWEST)
 
 
-def _more_targets(treatment: ArmSums, control: ArmSums, needs: Needs, prospect: Prospect) -> int | None:
+def _more_targets(treatment: ArmSums, control: ArmSums, limits: Limits, prospect: Prospect) -> int | None:
     """Targets until every need is met, at the configured share and the conversion seen so far."""
     share = Fraction(prospect.control_share)
     n, converters = treatment.targets + control.targets, treatment.converted + control.converted
     conversion = Fraction(converters, n) if converters else Fraction(prospect.expected_conversion)
     missing = [
-        (_min_arm(needs) - control.targets, share),
-        (_min_arm(needs) - treatment.targets, 1 - share),
-        (needs.min_converters - converters, conversion),
+        (_min_arm(limits) - control.targets, share),
+        (_min_arm(limits) - treatment.targets, 1 - share),
+        (limits.min_converters - converters, conversion),
     ]
     needed = [(count, rate) for count, rate in missing if count > 0]
     if any(rate == 0 for _, rate in needed):

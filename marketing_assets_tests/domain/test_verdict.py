@@ -12,7 +12,6 @@ from marketing_assets.domain.lift import Difference, always_valid_factor, differ
 from marketing_assets.domain.moments import ArmSums, Moments
 from marketing_assets.domain.sample_ratio import sample_ratio
 from marketing_assets.domain.verdict import (
-    Needs,
     Prospect,
     Verdict,
     acting,
@@ -22,10 +21,12 @@ from marketing_assets.domain.verdict import (
     verdict,
     withheld,
 )
+from marketing_assets.policy.load import load_policy
+from marketing_assets.policy.model import Limits
 from marketing_assets_tests.domain.arms import arm, spending
 
 PLANNED = 5000
-NEEDS = Needs(min_arm=100, min_converters=200)
+LIMITS = load_policy(None).limits  # 100 targets in each arm, 200 converters
 TENTH = Decimal("0.1")
 
 
@@ -41,10 +42,10 @@ def buyers(n: int, converted: int, amount: int, cost: int = 0) -> ArmSums:
 
 
 def decided(
-    treatment: ArmSums, control: ArmSums, needs: Needs = NEEDS, of: Prospect | None = None
+    treatment: ArmSums, control: ArmSums, limits: Limits = LIMITS, of: Prospect | None = None
 ) -> Verdict:
     found = lift(treatment, control, Decimal(1), PLANNED)
-    return verdict(treatment, control, found, needs, of or prospect(), PLANNED)
+    return verdict(treatment, control, found, limits, of or prospect(), PLANNED)
 
 
 def test_winning_losing_and_unclear_say_between_what_the_effect_lies() -> None:
@@ -69,7 +70,7 @@ def test_the_capped_figure_decides() -> None:
     found = lift(treatment, control, Decimal(1), PLANNED)
     assert found is not None
     assert found.net_value.plain.d > 4000
-    assert verdict(treatment, control, found, NEEDS, prospect(), PLANNED).outcome == "unclear"
+    assert verdict(treatment, control, found, LIMITS, prospect(), PLANNED).outcome == "unclear"
 
 
 def test_learning_until_each_arm_and_the_converters_are_enough() -> None:
@@ -110,7 +111,9 @@ def test_without_a_second_arm_no_number_of_targets_will_do(share: str, treatment
 
 
 def test_a_policy_that_needs_nothing_still_needs_two_targets_an_arm() -> None:
-    little = decided(buyers(9, 9, 20), buyers(1, 1, 20), Needs(min_arm=1, min_converters=1))
+    little = decided(
+        buyers(9, 9, 20), buyers(1, 1, 20), LIMITS.model_copy(update={"min_arm": 1, "min_converters": 1})
+    )
     assert (little.outcome, little.why) == ("learning", "control has 1 of 2 settled targets")
 
 
@@ -124,7 +127,7 @@ def test_targets_without_any_spread_are_unclear() -> None:
 def test_as_many_more_targets_as_it_says_end_the_learning(n_t: int, k_t: int, n_c: int, k_c: int) -> None:
     """If they come at the configured share and convert as the ones before."""
     treatment, control = ArmSums(n_t, min(k_t, n_t)), ArmSums(n_c, min(k_c, n_c))
-    more = verdict(treatment, control, None, NEEDS, prospect(), PLANNED).more_targets
+    more = verdict(treatment, control, None, LIMITS, prospect(), PLANNED).more_targets
     assert more is not None
     converters = treatment.converted + control.converted
     rate = converters / (n_t + n_c) if converters else 0.05

@@ -392,7 +392,7 @@ def watch(event, arguments):
 import dagster
 sys.addaudithook(watch)
 import marketing_assets.definitions
-names = ("duckdb", "sqlalchemy", "psycopg", "psycopg2", "pandas", "sqlglot", "alembic")
+names = ("duckdb", "sqlalchemy", "psycopg", "psycopg2", "pandas", "sqlglot", "alembic", "scipy")
 heavy = {"imported": [name for name in names if name in sys.modules]}
 from marketing_assets.orchestration.build import build_definitions
 from marketing_assets.settings import load_settings
