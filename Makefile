@@ -43,7 +43,7 @@ $$pip --no-build-isolation -e .; \
 rm .venv/.installing
 endef
 
-.PHONY: help demo up test verify check format bench bench-small screenshots lock clean
+.PHONY: help demo up test verify check format bench bench-small screenshots examples lock clean
 
 help:  ## Print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -84,6 +84,9 @@ screenshots: $(DEV_STAMP)  ## Take the pictures of docs/operations.md anew (need
 # `make lock ARGS=--upgrade` takes the newest that pyproject.toml allows.
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
   --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(ARGS)
+
+examples: $(DEV_STAMP)  ## Run the commands of docs/api.md and README.md again (needs `make up`, after `make demo`)
+	@.venv/bin/python docs/api_examples.py
 
 lock: $(DEV_STAMP)  ## Write requirements/*.lock anew from pyproject.toml
 	@.venv/bin/python -m pip install -qq --disable-pip-version-check uv

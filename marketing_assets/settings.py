@@ -196,6 +196,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = (
         Field((), validation_alias="MARKETING_CORS_ORIGINS")
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (), validation_alias="MARKETING_TRUSTED_PROXIES"
+    )
     sidecar_connections: int = Field(8, ge=1, le=200, validation_alias="MARKETING_SIDECAR_CONNECTIONS")
 
     @field_validator("retention_days")

@@ -122,7 +122,8 @@ def serve(settings: Settings, host: str, port: int, sockets: list[socket.socket]
         "timeout_graceful_shutdown": _FINISH_SECONDS,
         "server_header": False,
         "access_log": False,
-        "proxy_headers": False,
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": list(settings.trusted_proxies),
         "log_config": None,
     }
     server = uvicorn.Server(uvicorn.Config(create_app(settings), host=host, port=port, **config))
