@@ -18,7 +18,7 @@ from marketing_assets.storage import clock, database
 from marketing_assets.storage.datasets import CAMPAIGN_TARGETS, CAMPAIGNS, SEGMENT_SUMMARY
 from marketing_assets.storage.lake import Lake
 from marketing_assets.storage.repositories import campaigns as campaign_rows
-from marketing_assets.storage.repositories import nights
+from marketing_assets.storage.repositories import nights, settlements
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Status:
     simulated: bool
     newest_night: str | None
     next_night: str
+    rewards_waiting: int
+    rewards_reserved: str
     campaigns: list[OpenCampaign]
 
 
@@ -161,6 +163,7 @@ def system_status(settings: Settings) -> Status:
             now = clock.now(connection)
             newest = nights.newest_decided(connection)
             summaries = campaign_rows.summaries(connection, now)
+            waiting = settlements.waiting(connection)
     finally:
         serving.dispose()
     due = night_time(day_of(now, settings.zone) - timedelta(days=1), settings)
@@ -177,6 +180,8 @@ def system_status(settings: Settings) -> Status:
         simulated=abs(datetime.now(UTC) - now) > timedelta(minutes=1),
         newest_night=newest.isoformat() if newest else None,
         next_night=due.isoformat(timespec="minutes"),
+        rewards_waiting=waiting.rewards,
+        rewards_reserved=f"{waiting.reserved} {settings.currency}",
         campaigns=[
             OpenCampaign(
                 campaign_id=each.campaign_id,

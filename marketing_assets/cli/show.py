@@ -82,6 +82,7 @@ def print_status(console: Console, status: Status) -> None:
         ("it is", f"{status.now}{' (simulated)' if status.simulated else ''}"),
         ("newest night", _or_none(status.newest_night)),
         ("next night", status.next_night),
+        ("rewards that wait", f"{status.rewards_waiting:,} ({status.rewards_reserved})"),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
     console.print(table)

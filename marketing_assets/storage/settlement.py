@@ -5,7 +5,6 @@ with its day, so that a run killed in between leaves the rest to the next one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +20,7 @@ from marketing_assets.policy.model import Policy
 from marketing_assets.storage.datasets import SETTLED_REWARDS, TRANSACTIONS
 from marketing_assets.storage.lake import Lake, Written
 from marketing_assets.storage.repositories import settlements
-from marketing_assets.storage.repositories.settlements import Version
+from marketing_assets.storage.repositories.settlements import Version, Waiting
 from marketing_assets.storage.writer import WriterLock
 
 _INSTANT = "timestamp with time zone"
@@ -53,14 +52,6 @@ _SPAN = (
 )
 _RELATIONS = ("reserved_rewards", "reward_terms", "ledger", "reward_purchases", "reward_settlements")
 _SMALLEST = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Rewards that still wait for the ledger, and their money."""
-
-    rewards: int
-    reserved: Decimal
 
 
 def settle_rewards(

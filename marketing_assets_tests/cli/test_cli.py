@@ -264,6 +264,7 @@ def test_db_upgrade_and_status_of_an_empty_system(marketing: Command, tmp_path: 
     assert status["lake"] == str(tmp_path / "home" / "lake")
     assert (status["source"], status["timezone"]) == ("files", "UTC")
     assert (status["newest_night"], status["campaigns"], status["simulated"]) == (None, [], False)
+    assert (status["rewards_waiting"], status["rewards_reserved"]) == (0, "0.00 USD")
     assert datetime.fromisoformat(status["next_night"]) > datetime.fromisoformat(status["now"])
 
 

@@ -14,7 +14,8 @@ from marketing_assets.engine.base import Value
 from marketing_assets.policy.load import load_policy
 from marketing_assets.storage.datasets import SETTLED_REWARDS, TRANSACTIONS
 from marketing_assets.storage.lake import Lake, Written
-from marketing_assets.storage.settlement import Waiting, settle_rewards, write_settled
+from marketing_assets.storage.repositories.settlements import Waiting
+from marketing_assets.storage.settlement import settle_rewards, write_settled
 from marketing_assets_tests.storage.nights import CAMPAIGN, NightMaker, at
 
 Settled = tuple[str, Decimal, str | None, date | None]

@@ -12,13 +12,14 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine
 
 from marketing_assets.domain.days import day_of, days_between, end_of
 from marketing_assets.errors import DatabaseError, WriterLockError
 from marketing_assets.storage import settlement
 from marketing_assets.storage.datasets import SETTLED_REWARDS, TRANSACTIONS
 from marketing_assets.storage.repositories import settlements
-from marketing_assets.storage.settlement import Waiting
+from marketing_assets.storage.repositories.settlements import Waiting
 from marketing_assets_tests.storage.claims import Bought, Claims
 from marketing_assets_tests.storage.conftest import Kill
 from marketing_assets_tests.storage.nights import CAMPAIGN, D, NightMaker, at, campaign
@@ -84,6 +85,16 @@ def test_a_reward_waits_seven_days_for_its_purchase_and_is_then_released(claims:
     assert claims.partition(OPENS + days(7)) == [
         (CAMPAIGN, "ann", "t1", Decimal("40.00"), Decimal("0.00"), "released", "not_found")
     ]
+
+
+def test_what_waits_is_counted(claims: Claims, serving: Engine) -> None:
+    claims.claim("t1", at(OPENS, 12), "10.00")
+    claims.claim("t2", at(OPENS, 12), "2.50", "bob")
+    claims.ledger(OPENS, OPENS, [Bought("t1", at(OPENS, 12))])
+    with serving.connect() as connection:
+        assert settlements.waiting(connection) == Waiting(2, Decimal("12.50"))
+        claims.settle(OPENS)
+        assert settlements.waiting(connection) == Waiting(1, Decimal("2.50"))
 
 
 def test_seven_days_are_over_to_the_instant(claims: Claims) -> None:

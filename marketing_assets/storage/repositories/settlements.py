@@ -5,6 +5,7 @@ What a conversion is promised on receipt is no part of this.
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -21,6 +22,10 @@ _RESERVED = (
     " from marketing.rewards r"
     " left join marketing.campaign_targets t on t.user_id = r.user_id and t.campaign_id = r.campaign_id"
     " where r.state = 'reserved'"
+)
+_WAITING = text(
+    "select count(*) as rewards, coalesce(sum(amount), 0.00) as reserved from marketing.rewards"
+    " where state = 'reserved'"
 )
 _TERMS = text(
     "select v.campaign_id, v.version, v.settings from marketing.campaign_versions v"
@@ -72,6 +77,14 @@ _BUDGETS = text(
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Rewards that wait for the ledger, and their money."""
+
+    rewards: int
+    reserved: Decimal
+
+
+@dataclass(frozen=True)
 class Version:
     """What one version of a campaign has frozen."""
 
@@ -83,6 +96,11 @@ class Version:
 def export_reserved(connection: Connection, release_days: int, file: Path) -> None:
     """Write the rewards that wait for the ledger, with what their target was promised, to a CSV file."""
     copy_query(connection, _RESERVED, [release_days], file)
+
+
+def waiting(connection: Connection) -> Waiting:
+    """The rewards that wait now."""
+    return Waiting(**connection.execute(_WAITING).one()._mapping)
 
 
 def versions_of_reserved(connection: Connection) -> list[Version]:
