@@ -1,7 +1,9 @@
 """Rewards settled against the ledger: confirmed, released or waiting, and the money that goes back."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -313,48 +315,78 @@ def test_a_reward_that_changes_while_it_is_settled_stops_the_whole(
     assert claims.reward(other)[0] == "spent"
 
 
-def test_conversions_that_arrive_meanwhile_wait_for_no_deadlock(
-    claims: Claims, database_url: str, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def settling(claims: Claims) -> Iterator[None]:
+    """A night that settles beside the block, which begins when the night waits for a lock."""
+    waits = (
+        "select count(*) from pg_stat_activity"
+        " where application_name = 'run under test' and wait_event_type = 'Lock'"
+    )
+    errors: list[Exception] = []
+
+    def settle() -> None:
+        try:
+            claims.settle(OPENS)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=settle)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while claims.reader.execute(waits).fetchone() == (0,) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert thread.is_alive(), errors
+    yield
+    thread.join()
+    assert errors == []
+
+
+HOLD_ANN = (
+    "select from marketing.campaign_targets where user_id = 'ann' and campaign_id = %s for no key update"
+)
+RESERVE = "update marketing.campaign_budgets set reserved = reserved + 5 where campaign_id = %s"
+
+
+def test_a_conversion_that_holds_its_target_finishes_before_the_night_settles(
+    claims: Claims, database_url: str
 ) -> None:
-    """They hold their targets and budgets already, in the order in which the night wants them."""
+    claims.claim("t1", at(OPENS, 12))
+    claims.ledger(OPENS, OPENS, [Bought("t1", at(OPENS, 12))])
+    with psycopg.connect(database_url) as conversion:
+        conversion.execute(HOLD_ANN, [CAMPAIGN])
+        with settling(claims):
+            conversion.execute("set local statement_timeout = '5s'")
+            conversion.execute(RESERVE, [CAMPAIGN])
+            conversion.commit()
+    assert claims.money() == (Decimal("5.00"), Decimal("10.00"))
+
+
+def test_a_conversion_that_holds_a_budget_claims_what_the_night_settles_and_neither_waits_for_ever(
+    claims: Claims, database_url: str
+) -> None:
+    """Its claim is of the same purchase: the night must not have touched that reward before the budget."""
     claims.maker.put_targets(D, ["ann", "bob"], BONUS)
     claims.maker.publish(D, run_id="again")
-    for user in ("ann", "bob"):
-        for name, offer in (("w", CAMPAIGN), ("b", BONUS)):
-            claims.claim(f"{user}-{name}", at(OPENS, 12), "1.00", user, offer)
-    claims.ledger(OPENS, OPENS, [Bought(f"{user}-w", at(OPENS, 12), user=user) for user in ("ann", "bob")])
-    stop = threading.Event()
-    taken: list[int] = []
-
-    def convert(number: int) -> None:
-        with psycopg.connect(database_url) as connection:
-            while not stop.is_set():
-                connection.execute(
-                    "select from marketing.campaign_targets where user_id in ('ann', 'bob')"
-                    ' order by user_id, campaign_id collate "C" for no key update'
-                )
-                connection.execute(
-                    "update marketing.campaign_budgets set reserved = reserved + 1 where campaign_id = %s",
-                    [BONUS],
-                )
-                connection.execute(
-                    "update marketing.campaign_budgets set reserved = reserved + 1 where campaign_id = %s",
-                    [CAMPAIGN],
-                )
-                taken.append(number)
-                connection.commit()
-
-    threads = [threading.Thread(target=convert, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        claims.settle(OPENS)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert claims.money() == (Decimal(len(taken)), Decimal("2.00"))
-    assert claims.money(BONUS) == (Decimal(2 + len(taken)), Decimal("0.00"))
+    first = claims.claim("t1", at(OPENS, 12))
+    claims.claim("t2", at(OPENS, 12), user="bob", campaign=BONUS)
+    bought = [Bought("t1", at(OPENS, 12)), Bought("t2", at(OPENS, 12), user="bob")]
+    claims.ledger(OPENS, OPENS, bought)
+    with psycopg.connect(database_url) as conversion:
+        conversion.execute(HOLD_ANN, [BONUS])
+        conversion.execute(RESERVE, [BONUS])
+        with settling(claims):
+            conversion.execute("set local statement_timeout = '5s'")
+            claimed = conversion.execute(
+                "insert into marketing.rewards (user_id, event_id, campaign_id, transaction_id, claimed,"
+                " amount, state, occurred_at, decided_at)"
+                " values ('ann', gen_random_uuid(), %s, 't1', 40, 5, 'reserved',"
+                " now(), now()) on conflict do nothing",
+                [BONUS],
+            )
+            assert claimed.rowcount == 0
+            conversion.commit()
+    assert claims.reward(first)[0] == "spent"
+    assert claims.money(BONUS) == (Decimal("5.00"), Decimal("10.00"))
 
 
 def test_without_rewards_nothing_of_the_lake_is_read(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
