@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import Connection
 
 from marketing_assets.domain.campaigns import canonical_json
@@ -19,7 +20,7 @@ from marketing_assets.storage.repositories import idempotency, subjects
 from marketing_assets.storage.repositories.idempotency import Answered
 
 IdempotencyKey = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Header(
         alias="Idempotency-Key",
         min_length=1,

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problems: what was wrong and what to do, and never a stack trace, SQL or a path."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -179,6 +180,9 @@ def install(app: FastAPI) -> None:
     async def of_http(request: Request, error: HTTPException) -> ProblemResponse:
         status = error.status_code if error.status_code in _TITLES else 400
         headers = dict(error.headers or {})
+        methods = _methods(app, request.scope["path"]) if status == 405 else []  # noqa: PLR2004
+        if methods:  # the framework knows those of one of the path's routes
+            headers["Allow"] = ", ".join(methods)
         return response(
             Problem(status, _TITLES[status][1].lower(), headers=headers), request.scope["request_id"]
         )
@@ -188,3 +192,12 @@ def pointer(place: Sequence[object]) -> str:
     """Where in a request something is (RFC 6901); a key that a caller made up is cut off."""
     parts = (str(part)[:_LONGEST_KEY].replace("~", "~0").replace("/", "~1") for part in place)
     return "".join("/" + part for part in parts).encode(errors="replace").decode()  # half a surrogate pair
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What this path can be called with."""
+    found: set[str] = set()
+    for template, calls in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path):
+            found.update(method.upper() for method in calls)
+    return sorted(found)

@@ -259,6 +259,8 @@ def test_the_jobs_and_what_each_makes(tmp_path: Path) -> None:
         "campaign_cleanup": cleanup,
         "policy_plan": set(),
         "target_campaign": set(),
+        "export": set(),
+        "erasure": set(),
     }
     for job in made.resolve_all_job_defs():
         if not job.name.startswith("__"):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from pydantic.json_schema import SkipJsonSchema
 from sqlalchemy import Connection
 
 from marketing_assets.domain.days import day_of
@@ -18,7 +19,7 @@ from marketing_assets.sidecar.asked import CampaignAsked, CampaignChange, Campai
 from marketing_assets.sidecar.context import Context
 from marketing_assets.sidecar.once import Call, Done, IdempotencyKey, once
 from marketing_assets.sidecar.openapi import COMMON, PREFIX
-from marketing_assets.sidecar.problems import FieldError, Problem, documented
+from marketing_assets.sidecar.problems import FieldError, Problem, documented, pointer
 from marketing_assets.sidecar.routes.campaigns import CampaignId
 from marketing_assets.sidecar.security import AdminCaller
 from marketing_assets.storage import clock
@@ -40,15 +41,18 @@ _CREATED: dict[int | str, dict[str, Any]] = {
     }
 }
 _CHANGED: dict[int | str, dict[str, Any]] = {200: {"headers": _REVISION_ETAG}}
-_IF_MATCH = re.compile(r'"([0-9]{1,9})(-[0-9a-f]*)?"')
+_REVISION = re.compile(r'"([0-9]{1,9})(-[0-9a-f]*)?"')
+_NO_REVISION = 0
+_TAG = r'(W/)?"[\x21\x23-\x7e]*"'
 _FIELDS = re.compile(r"(?:^|; )([a-z_]+)((?:\.\w+)*): ([^;]*)")
 _Model = TypeVar("_Model", bound=PolicyModel)
 
 IfMatch = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Header(
         alias="If-Match",
         max_length=200,
+        pattern=rf"^(\*|{_TAG}( *, *{_TAG})*)$",
         description="the revision that was seen, as the ETag of the campaign says it",
         examples=['"7"'],
     ),
@@ -59,7 +63,7 @@ IfMatch = Annotated[
     "/campaigns/manual",
     status_code=201,
     response_model=CreatedCampaign,
-    responses={**_CREATED, **documented(409, 410, 422)},
+    responses={**_CREATED, **documented(400, 409, 410, 422)},
 )
 def create_campaign(
     request: Request, caller: AdminCaller, asked: CampaignAsked, key: IdempotencyKey = None
@@ -89,7 +93,7 @@ def create_campaign(
 @router.patch(
     "/campaigns/{campaign_id}",
     response_model=CampaignRevision,
-    responses={**_CHANGED, **documented(404, 409, 410, 412, 422, 428)},
+    responses={**_CHANGED, **documented(400, 404, 409, 410, 412, 422, 428)},
 )
 def change_campaign(
     request: Request,
@@ -161,10 +165,9 @@ def _existing(campaign_id: str) -> str:
 
 
 def _revision(if_match: str) -> int:
-    found = _IF_MATCH.fullmatch(if_match.strip())
-    if found is None:
-        raise Problem(412, 'If-Match names no revision of this campaign; it looks like "7"')
-    return int(found[1])
+    """The revision that was seen; of any other tag one that no campaign has."""
+    found = _REVISION.fullmatch(if_match)
+    return _NO_REVISION if found is None else int(found[1])
 
 
 def _answered(revised: Revised) -> JSONResponse:
@@ -203,5 +206,4 @@ def _invalid(found: list[FieldError]) -> Problem:
 
 
 def _pointer(place: "tuple[str | int, ...] | list[str]") -> str:
-    parts = [str(part) for part in place if part not in UNION_TAGS]
-    return "/".join(["/body", *(part.replace("~", "~0").replace("/", "~1") for part in parts)])
+    return pointer(["body", *(part for part in place if part not in UNION_TAGS)])

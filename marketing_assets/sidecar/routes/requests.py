@@ -38,7 +38,7 @@ async def _also_erased(request: Request) -> Caller:
     "/analysis/run-now",
     status_code=202,
     response_model=RequestAccepted,
-    responses={**_ACCEPTED, **documented(410, 422)},
+    responses={**_ACCEPTED, **documented(400, 410, 422)},
 )
 def run_analysis(
     request: Request,

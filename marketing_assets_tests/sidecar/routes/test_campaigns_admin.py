@@ -220,8 +220,11 @@ def test_one_that_was_changed_meanwhile_stays_as_it_is(app: Nearby) -> None:
     stale = change(app, {"name": "Second"})
     assert (stale.status_code, stale.headers["etag"]) == (412, '"2"')
     assert stale.json()["type"] == "urn:marketing:problem:stale"
-    for odd in ("*", "7", 'W/"2"', '"two"', '"2", "1"', '"99999999999"'):
+    for odd in ("*", 'W/"2"', '"two"', '"2", "1"', '"99999999999"'):
         assert change(app, {"name": "Third"}, odd).status_code == 412, odd
+        assert change(app, {"name": "Third"}, odd, "nobody").status_code == 404, odd
+    none = change(app, {"name": "Third"}, "2")
+    assert (none.status_code, pointers(none)) == (422, ["/header/If-Match"])
     missing = change(app, {"name": "Fourth"}, None)
     assert (missing.status_code, missing.json()["type"]) == (
         428,
@@ -297,6 +300,11 @@ def test_what_is_not_there_is_not_found(app: Nearby, campaign: str) -> None:
 
 def send(app: Nearby, key: str, body: Any, who: str = "ann admin") -> Any:
     return app.call(who, "POST", MANUAL, json=body, headers={"Idempotency-Key": key})
+
+
+def test_a_path_that_takes_other_calls_says_which(app: Nearby) -> None:
+    assert app.admin("PUT", f"/campaigns/{SALE}", json={}).headers["allow"] == "DELETE, GET, PATCH"
+    assert app.admin("PUT", "/analysis/run-now", json={}).headers["allow"] == "POST"
 
 
 def test_a_call_sent_again_with_its_key_is_done_once(app: Nearby, reader: psycopg.Connection) -> None:
