@@ -21,7 +21,7 @@ from marketing_assets.storage.datasets import CAMPAIGN_TARGETS
 from marketing_assets.storage.publish import Published, unpublish_from
 from marketing_assets.storage.repositories import audit, budgets, campaign_edits, campaigns
 from marketing_assets.storage.repositories.budgets import Budget
-from marketing_assets.storage.repositories.campaign_edits import Editor, Rest, Revised
+from marketing_assets.storage.repositories.campaign_edits import Change, Editor, Rest, Revised
 from marketing_assets_tests.storage.nights import CAMPAIGN, D, NightMaker, at, campaign
 
 NEXT = D + timedelta(days=1)
@@ -687,3 +687,41 @@ def at_once(url: str, change: Callable[[Connection], Revised | None], times: int
         thread.join(timeout=30)
     assert len(made) == times
     return [each for each in made if each is not None]
+
+
+def changed(serving: Engine, campaign_id: str, revision: int, status: str | None, **edits: object) -> Revised:
+    wanted = Change(CampaignEdit.model_validate(edits), status, REST)
+    with serving.begin() as connection:
+        return campaign_edits.change(connection, campaign_id, revision, wanted, ANN)
+
+
+def test_an_edit_and_a_pause_come_in_one_go(serving: Engine, policy: Policy) -> None:
+    name = create(serving, policy).campaign_id
+    assert changed(serving, name, 1, "paused", offer={**TEN_PERCENT, "value": 5}) == Revised(
+        name, 3, 2, "paused"
+    )
+    assert changed(serving, name, 3, "paused") == Revised(name, 3, 2, "paused")  # as it is
+    assert changed(serving, name, 3, None, name="Rest") == Revised(name, 4, 2, "paused")
+    assert changed(serving, name, 4, "active") == Revised(name, 5, 2, "active")
+    with pytest.raises(StaleRevisionError):
+        changed(serving, name, 4, "active")
+
+
+def test_a_pause_that_is_refused_takes_the_edit_with_it(serving: Engine, policy: Policy) -> None:
+    name = create(serving, policy).campaign_id
+    with pytest.raises(RefusedChangeError, match="ends_at"):
+        changed(serving, name, 1, "paused", name="Other", ends_at=NOW - timedelta(days=1))
+    with serving.connect() as connection:
+        assert connection.execute(text("select campaign_name from marketing.marketing_campaigns")).all() == [
+            ("Summer Sale",)
+        ]
+
+
+def test_it_is_ended_at_whatever_revision_where_none_is_said(serving: Engine, policy: Policy) -> None:
+    name = create(serving, policy).campaign_id
+    edit(serving, name, 1, name="Other")
+    with serving.begin() as connection:
+        ended = campaign_edits.end_now(
+            connection, name, None, REST, replace(ANN, at=NOW + timedelta(hours=1))
+        )
+    assert ended == Revised(name, 3, 1, "expired")

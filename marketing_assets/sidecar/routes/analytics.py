@@ -22,7 +22,7 @@ _DEFAULT_DAYS = 30
 @router.get(
     "/analytics",
     response_model=Analytics,
-    responses={200: {"headers": ETAG}, **NOT_MODIFIED, **documented(422)},
+    responses={200: {"headers": ETAG}, **NOT_MODIFIED, **documented(410, 422)},
 )
 def read_analytics(
     request: Request,
