@@ -1,8 +1,8 @@
 """Runs the commands that the docs show and puts their real answers below them: `make examples`.
 
 A block of commands is a fenced `console` block after the line `<!-- run -->`. All of them run in one shell,
-in the order in which they stand, so that a variable of one is there for the next. `make up` has to be running,
-on a home of the demo; what the blocks change, they change there.
+in the order in which they stand, so that a variable of one is there for the next. `make up` has to run, on a
+home of the demo; what the blocks change, they change there.
 """
 
 import re
