@@ -1,5 +1,6 @@
 """Events: which are taken, what they do to a target, and that each counts once."""
 
+import random
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -196,6 +197,28 @@ def test_a_user_who_asked_to_be_erased_reports_nothing(ann: Offers) -> None:
     assert ann.report_all("ann", [event(), conversion(2)]) == []
     assert ann.kept() == []
     assert ann.target("ann")[:4] == ("eligible", None, None, None)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_by_one_comes_to_the_same_as_in_batches(ann: Offers, seed: int) -> None:
+    """Both ways of taking an event, over events at and beyond the edges of the offer, some of them twice."""
+    ann.offer("cid")
+    draw = random.Random(seed)
+    instants = [BEGINS - HOUR, BEGINS, AGO - HOUR, AGO, RECEIVED]
+    campaigns = [WELCOME] * 5 + [VIP]
+    for _ in range(12):
+        reported = event(
+            draw.randrange(8),
+            draw.choice(["view", "click", "dismiss"]),
+            draw.choice(campaigns),
+            draw.choice(instants),
+        )
+        assert [ann.report("ann", reported)] == ann.report_all("cid", [reported])
+        assert ann.target("ann") == ann.target("cid")
+    assert [each[1:] for each in ann.kept() if each[0] == "ann"] == [
+        each[1:] for each in ann.kept() if each[0] == "cid"
+    ]
+    assert len(ann.kept()) >= 6
 
 
 # Each counts once
