@@ -59,14 +59,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse on, while the head is not too large."""
         if self._in_head:
-            if self._timer is None:
-                self._start_timer()
             self._head_bytes += len(data)
             if self._head_bytes > LARGEST_HEAD and not self._ends_soon(data):
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
                 return
         super().data_received(data)
+        if self._head_bytes and self._timer is None:  # nearly every head comes whole, and needs no timer
+            self._start_timer()
 
     def on_headers_complete(self) -> None:
         """Its head is here."""
