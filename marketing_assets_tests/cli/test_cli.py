@@ -102,6 +102,8 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_database:
         (["sql"], "such as what a failed check shows"),
         (["up"], "Serve everything until Ctrl-C"),
         (["token"], "Print a token for calling the app's API as this user"),
+        (["export"], "Ask for everything that is held about a user"),
+        (["erase"], "Ask to erase a user: hidden from the app at once"),
         (["status"], "the newest night and the campaigns"),
         (["policy"], "Show, check and compare policies"),
         (["audit"], "Verify the log of who changed what"),

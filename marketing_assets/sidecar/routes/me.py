@@ -17,6 +17,7 @@ from marketing_assets.sidecar.problems import documented
 from marketing_assets.sidecar.schemas import AcceptedRequest, ConsentGiven, ConsentHeld
 from marketing_assets.sidecar.security import Caller, caller_with, erased
 from marketing_assets.storage import clock
+from marketing_assets.storage.database import brief
 from marketing_assets.storage.keys import erasure_key
 from marketing_assets.storage.repositories import consent, erasures, exports
 from marketing_assets.storage.repositories.consent import Consent
@@ -75,7 +76,7 @@ def erase_me(request: Request, response: Response) -> AcceptedRequest:
     """Ask to be forgotten: every other call answers 410 from now on; asking again gives the same request."""
     caller = caller_with(request, "mobile")
     context: Context = request.app.state.context
-    with context.engine.begin() as connection:
+    with brief(context.engine) as connection:
         now = clock.now(connection)
         request_id = erasures.ask(connection, caller.user_id, erasure_key(context.settings), now)
     return _accepted(response, request_id, erasures.KIND)
@@ -89,7 +90,7 @@ def _of_user(request: Request, caller: Caller) -> Iterator[Connection]:
         Problem: 410, the caller has asked to be erased.
     """
     context: Context = request.app.state.context
-    with context.engine.begin() as connection:
+    with brief(context.engine) as connection:
         if erasures.tombstone(connection, caller.user_hash) is not None:
             raise erased()
         yield connection

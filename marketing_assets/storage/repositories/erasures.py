@@ -30,9 +30,6 @@ from marketing_assets.storage.tables import (
 KIND = "erasure"
 ACTOR = "erasure"
 
-TOMBSTONE_SQL = "select request_id, erased_at from marketing.erased_users where user_hash = %(user_hash)s"
-"""For the app's hot calls: a row says that the user of this hash is erased, or about to be."""
-
 PENDING_SQL = (
     "select s.user_id from marketing.erased_users e"
     " join marketing.requests r on r.request_id = e.request_id"
