@@ -51,7 +51,6 @@ IfMatch = Annotated[
     str | SkipJsonSchema[None],
     Header(
         alias="If-Match",
-        max_length=200,
         pattern=rf"^(\*|{_TAG}( *, *{_TAG})*)$",
         description="the revision that was seen, as the ETag of the campaign says it",
         examples=['"7"'],
