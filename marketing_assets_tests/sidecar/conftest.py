@@ -58,7 +58,7 @@ def shop(shared_database: str) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def app(service: Service) -> Iterator[httpx.Client]:
+def client(service: Service) -> Iterator[httpx.Client]:
     """Calls of that sidecar; each says as whom (`headers=bearer(user)`)."""
-    with service.client() as client:
-        yield client
+    with service.client() as made:
+        yield made

@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -20,6 +22,9 @@ from marketing_assets_tests.storage.nights import campaign
 def in_days(days: float) -> datetime:
     """An instant so many days from now, on a whole second."""
     return (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
+
+
+_campaign = cache(campaign)
 
 
 class Shop:
@@ -43,7 +48,7 @@ class Shop:
         **terms: Any,
     ) -> str:
         """A campaign of a template, some of its terms changed, that runs from day to day; its id."""
-        made = campaign(template)
+        made = _campaign(template)
         frozen = {**json.loads(made.settings), **terms}
         made = replace(
             made,
@@ -51,6 +56,7 @@ class Shop:
             starts_at=in_days(starts),
             ends_at=in_days(ends),
             priority=frozen["priority"],
+            holdout_share=Decimal(str(frozen["holdout_share"])),
             settings=json.dumps(frozen),
         )
         with self._engine.begin() as connection:

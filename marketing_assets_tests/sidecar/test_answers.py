@@ -46,7 +46,7 @@ def test_who_has_something_else_gets_it(known: str) -> None:
     assert (found.status_code, found.body) == (200, b'{"a":1}')
 
 
-def test_every_read_has_an_etag_and_answers_304(app: httpx.Client, shop: Shop) -> None:
+def test_every_read_has_an_etag_and_answers_304(client: httpx.Client, shop: Shop) -> None:
     user = shop.user()
     campaign_id = shop.offer(user)
     shop.segment(user)
@@ -60,10 +60,10 @@ def test_every_read_has_an_etag_and_answers_304(app: httpx.Client, shop: Shop) -
         ("boss", "admin", f"{API}/analytics?from=2020-01-01&to=2020-01-02"),
     ]
     for who, role, path in reads:
-        first = app.get(path, headers=bearer(who, role))
+        first = client.get(path, headers=bearer(who, role))
         assert first.status_code == 200, first.text
         assert first.headers["Cache-Control"] == "private, no-cache"
-        again = app.get(
+        again = client.get(
             path, headers={**bearer(who, role), "If-None-Match": f'"other", W/{first.headers["ETag"]}'}
         )
         assert (again.status_code, again.content) == (304, b""), path
@@ -72,13 +72,13 @@ def test_every_read_has_an_etag_and_answers_304(app: httpx.Client, shop: Shop) -
         assert {"x-request-id", "ratelimit"} <= set(again.headers)
 
 
-def test_the_etag_of_a_campaign_begins_with_its_revision(app: httpx.Client, shop: Shop) -> None:
+def test_the_etag_of_a_campaign_begins_with_its_revision(client: httpx.Client, shop: Shop) -> None:
     path = f"{API}/campaigns/{shop.open()}"
     admin = bearer("boss", "admin")
-    first = app.get(path, headers=admin).headers["ETag"]
+    first = client.get(path, headers=admin).headers["ETag"]
     assert first.startswith('"1-')
-    changed = app.patch(path, headers={**admin, "If-Match": first}, json={"name": "Other"})
+    changed = client.patch(path, headers={**admin, "If-Match": first}, json={"name": "Other"})
     assert (changed.status_code, changed.headers["ETag"]) == (200, '"2"')
-    again = app.get(path, headers={**admin, "If-None-Match": first})
+    again = client.get(path, headers={**admin, "If-None-Match": first})
     assert again.status_code == 200
     assert again.headers["ETag"].startswith('"2-')

@@ -64,8 +64,8 @@ def test_a_query_that_makes_no_sense_is_refused_where_it_does_not(query: bytes, 
 
 
 @pytest.mark.parametrize("role", ["mobile", "admin"])
-def test_the_caller_is_told_what_is_wrong(role: str, app: httpx.Client) -> None:
-    answer = app.get(f"{LIST}?limit=0&status=open&cursor=x", headers=bearer("ann", role))
+def test_the_caller_is_told_what_is_wrong(role: str, client: httpx.Client) -> None:
+    answer = client.get(f"{LIST}?limit=0&status=open&cursor=x", headers=bearer("ann", role))
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:marketing:problem:invalid")
     assert [each["pointer"] for each in answer.json()["errors"]] == [
         "/query/status",

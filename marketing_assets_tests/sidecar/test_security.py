@@ -144,9 +144,9 @@ def test_roles_that_are_not_known_count_for_nothing(roles: list[object], kept: s
     assert caller(tokens(), token("ann", roles=roles)).roles == kept
 
 
-def test_a_token_without_roles_is_somebody_who_may_do_nothing(app: httpx.Client) -> None:
+def test_a_token_without_roles_is_somebody_who_may_do_nothing(client: httpx.Client) -> None:
     for sent in (token("ann"), token("ann", roles=["root"])):
-        answer = app.get(LIST, headers={"Authorization": f"Bearer {sent}"})
+        answer = client.get(LIST, headers={"Authorization": f"Bearer {sent}"})
         assert (answer.status_code, answer.json()["type"]) == (403, "urn:marketing:problem:forbidden")
 
 
@@ -234,17 +234,17 @@ def test_claims_that_are_no_object_name_nobody() -> None:
         refusal(tokens(), f"Bearer {signed}.{b64(signature)}")
 
 
-def test_which_fault_a_token_has_is_not_said(app: httpx.Client) -> None:
+def test_which_fault_a_token_has_is_not_said(client: httpx.Client) -> None:
     faults = [token("ann", "mobile", seconds=-3600), token("ann", "mobile", aud="x"), "a.b.c"]
-    answers = [app.get(LIST, headers={"Authorization": f"Bearer {sent}"}) for sent in faults]
+    answers = [client.get(LIST, headers={"Authorization": f"Bearer {sent}"}) for sent in faults]
     bodies = [{**answer.json(), "instance": ""} for answer in answers]
     assert [answer.status_code for answer in answers] == [401, 401, 401]
     assert bodies[0] == bodies[1] == bodies[2]
     assert "ann" not in answers[0].text
 
 
-def test_a_call_without_a_token_says_how_to_send_one(app: httpx.Client) -> None:
-    answer = app.get(LIST)
+def test_a_call_without_a_token_says_how_to_send_one(client: httpx.Client) -> None:
+    answer = client.get(LIST)
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="marketing"')
     assert answer.json()["detail"] == "send a header Authorization: Bearer <token>"
 
@@ -512,7 +512,7 @@ def test_keys_that_nobody_can_use_do_not_spoil_a_set(signers: dict[str, Signer],
     assert caller(tokens(MARKETING_JWT_KEYS=str(file)), signers["ES256"].token()).user_id == "ann"
 
 
-def test_a_token_of_100_kb_is_too_large_a_head(app: httpx.Client) -> None:
-    answer = app.get(LIST, headers={"Authorization": "Bearer " + "A" * 100_000})
+def test_a_token_of_100_kb_is_too_large_a_head(client: httpx.Client) -> None:
+    answer = client.get(LIST, headers={"Authorization": "Bearer " + "A" * 100_000})
     assert answer.status_code == 431
-    assert app.get(LIST, headers=bearer("ann")).status_code == 200
+    assert client.get(LIST, headers=bearer("ann")).status_code == 200

@@ -212,6 +212,8 @@ where day = (select max(day) from marketing.segment_summary)
 """
 )
 
+_EARLIEST, _LATEST = date(1900, 1, 1), date(9000, 1, 1)
+
 
 @dataclass(frozen=True)
 class ShownCampaign:
@@ -251,11 +253,16 @@ def analytics(engine: Engine, first: date, last: date, zone: ZoneInfo) -> str:
             "campaign_id": None,
             "first": first,
             "last": last,
-            "starts_at": start_of(first, zone),
-            "ends_at": end_of(last, zone),
+            "starts_at": start_of(_within(first), zone),
+            "ends_at": end_of(_within(last), zone),
             "now": clock.now(connection),
         }
         return str(connection.execute(_ANALYTICS, parameters).scalar_one())
+
+
+def _within(day: date) -> date:
+    """The day, or the nearest that begins and ends in every zone; no campaign is that old or that late."""
+    return min(max(day, _EARLIEST), _LATEST)
 
 
 def segments(engine: Engine, labels: str) -> str:
