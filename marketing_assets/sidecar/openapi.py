@@ -1,5 +1,6 @@
 """The sidecar's description of itself: what FastAPI derives from the routes, and what all calls share."""
 
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,6 +17,9 @@ DESCRIPTION = (
 )
 COMMON = documented(401, 403, 429, 500, 503)
 """What every call under the prefix can answer."""
+
+_BODY = {str(status): told for status, told in documented(400, 408, 413).items()}
+"""What every call with a body can answer."""
 
 _LIMIT = {
     "RateLimit": {
@@ -58,6 +62,10 @@ def _complete(operation: dict[str, Any], *, under_prefix: bool) -> None:
         return
     operation["security"] = [{"token": []}]
     takes_input = "requestBody" in operation or "parameters" in operation
+    if "requestBody" in operation:
+        for status, told in _BODY.items():
+            described = {name: value for name, value in told.items() if name != "model"}
+            operation["responses"].setdefault(status, deepcopy(described))
     for status, answer in operation["responses"].items():
         if status == "422" and not takes_input:
             continue

@@ -195,9 +195,12 @@ def pointer(place: Sequence[object]) -> str:
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:
-    """What this path can be called with."""
+    """What this path can be called with; one that is described as it is goes before those with names."""
+    described = app.openapi()["paths"]
+    if path in described:
+        return sorted(method.upper() for method in described[path])
     found: set[str] = set()
-    for template, calls in app.openapi()["paths"].items():
+    for template, calls in described.items():
         if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path):
             found.update(method.upper() for method in calls)
     return sorted(found)

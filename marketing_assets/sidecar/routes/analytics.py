@@ -1,9 +1,12 @@
 """Analytics: how campaigns did, for the people of marketing."""
 
+import re
 from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from marketing_assets.sidecar.answers import ETAG, NOT_MODIFIED, answer
 from marketing_assets.sidecar.context import Context
@@ -19,6 +22,16 @@ _LONGEST_DAYS = 400
 _DEFAULT_DAYS = 30
 
 
+def _written_as_day(value: object) -> object:
+    """Pydantic would also take seconds since 1970, or an instant."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+        raise PydanticCustomError("day", "should be a day such as 2026-11-22")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_written_as_day, json_schema_input_type=date)]
+
+
 @router.get(
     "/analytics",
     response_model=Analytics,
@@ -28,9 +41,9 @@ def read_analytics(
     request: Request,
     _: AdminCaller,
     first: Annotated[
-        date | None, Query(alias="from", description="first day; default: 30 days with `to`")
+        Day | None, Query(alias="from", description="first day; default: 30 days with `to`")
     ] = None,
-    last: Annotated[date | None, Query(alias="to", description="last day; default: today")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="last day; default: today")] = None,
 ) -> Response:
     """How the campaigns did that were open in a range of business days, 400 of them at most."""
     context: Context = request.app.state.context
