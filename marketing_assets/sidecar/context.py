@@ -42,7 +42,7 @@ class Context:
     @cached_property
     def engine(self) -> "Engine":
         """For the calls of admins, which run in threads."""
-        return connect(self._url)
+        return connect(self._url, pre_ping=True)
 
     async def close(self) -> None:
         """Close every connection."""

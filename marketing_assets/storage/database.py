@@ -81,12 +81,16 @@ def prepare(urls: DatabaseUrls) -> None:
         engine.dispose()
 
 
-def connect(url: str) -> Engine:
-    """An engine on the product's database. Nothing is opened before the first use."""
+def connect(url: str, *, pre_ping: bool = False) -> Engine:
+    """An engine on the product's database. Nothing is opened before the first use.
+
+    With `pre_ping` a kept connection is tried before it is used, and replaced where it has died meanwhile.
+    """
     return create_engine(
         url,
         pool_size=2,
         max_overflow=3,
+        pool_pre_ping=pre_ping,
         connect_args={"connect_timeout": 10},
         hide_parameters=True,  # errors are logged, and values may name users
     )

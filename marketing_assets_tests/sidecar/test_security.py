@@ -290,7 +290,7 @@ class Signer:
             public = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
         self.jwk: dict[str, object] = {**public, "use": "sig", **({"kid": kid} if kid else {})}
 
-    def token(self, kid: str | None = None, **claims: object) -> str:
+    def token(self, kid: str | None = None, **claims: Any) -> str:
         said = jwt.decode(token("ann", "mobile", **claims), options={"verify_signature": False})
         named = kid or self.kid
         headers = None if named is None else {"kid": named}

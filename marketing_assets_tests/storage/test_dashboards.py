@@ -1,7 +1,6 @@
 """What the people of marketing see: all campaigns page by page, and figures that were worked out by hand."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,7 +17,7 @@ ZONE = ZoneInfo("UTC")
 
 
 @pytest.fixture
-def shop(serving: Engine, reader: psycopg.Connection) -> Iterator[Shop]:
+def shop(serving: Engine, reader: psycopg.Connection) -> Shop:
     return Shop(serving, reader)
 
 
