@@ -168,6 +168,7 @@ def test_many_users_leave_everything_in_one_pass_and_no_other_file_is_touched(da
         assert is_whole(audit.entries(connection))
 
 
+@pytest.mark.verify
 def test_a_removed_user_does_not_come_back_and_the_day_is_as_if_there_had_never_been_one(
     daemon: Daemon, now: SimulatedClock
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_removed_user_does_not_come_back_and_the_day_is_as_if_there_had_never_
     assert agrees(world)
 
 
+@pytest.mark.verify
 def test_a_night_before_the_erasure_gives_the_user_no_new_target(daemon: Daemon, now: SimulatedClock) -> None:
     world = daemon.world
     kept = held(world, "new0")["campaign_targets"]
