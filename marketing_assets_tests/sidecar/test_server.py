@@ -323,23 +323,26 @@ def test_sql_nul_and_unicode_in_every_text_of_every_call(
 
 def requests(path: str, method: str, call: dict[str, Any], whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The call, each of its texts once replaced by each evil one."""
-    named = {"path": {}, "query": {}, "header": {}}
+    named: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}}
     for each in call.get("parameters", ()):
         named[each["in"]][each["name"]] = example({**each, **each["schema"]}, whole)
     content = call.get("requestBody", {}).get("content", {}).get("application/json")
     body = None if content is None else example(content["schema"], whole)
     for evil in EVIL:
         for place, values in named.items():
-            if place == "header":
-                texts = [evil.encode(errors="ignore").replace(b"\0", b"").replace(b"\r\n", b"")[:8000]]
-            else:
-                texts = [quote(evil.encode(errors="surrogatepass")[:8000], safe="")]
             for name in values:
-                changed = {**named, place: {**values, name: texts[0]}}
+                changed = {**named, place: {**values, name: carried(evil, place)}}
                 yield request(path, method, changed, body)
         if body is not None:
             for other in spoiled(body, evil):
                 yield request(path, method, named, other)
+
+
+def carried(evil: str, place: str) -> str | bytes:
+    """The text as far as a head can carry it."""
+    if place == "header":
+        return evil.encode(errors="ignore").replace(b"\0", b"").replace(b"\r\n", b"")[:8000]
+    return quote(evil.encode(errors="surrogatepass")[:8000], safe="")
 
 
 def request(path: str, method: str, named: dict[str, dict[str, Any]], body: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
+from psycopg.errors import UndefinedTable
 
 from marketing_assets.sidecar.context import Context
 from marketing_assets.sidecar.metrics import CONTENT_TYPE
@@ -24,7 +25,10 @@ async def alive() -> Alive:
 async def ready(request: Request) -> Readiness:
     """The database is there and has the schema that this version works with."""
     context: Context = request.app.state.context
-    revision = await context.database.value(_SCHEMA, {})
+    try:
+        revision = await context.database.value(_SCHEMA, {})
+    except UndefinedTable:  # whoever makes it (marketing db upgrade) is not done
+        raise unavailable("the database has no schema yet") from None
     if revision != REVISION:
         raise unavailable(f"the database has schema {revision}, this version needs {REVISION}")
     return Readiness(schema_revision=str(revision))
