@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,9 +41,13 @@ class Server:
         embedded.start(self.data)
 
     def kill(self) -> None:
-        """As the machine's last breath would: the postmaster, and with it all its sessions."""
+        """As `kill -9` would: the postmaster, and with it all its sessions. It is gone afterwards."""
         process = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
         os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            for _ in range(600):  # until whoever is its parent by now has taken notice
+                os.kill(process, 0)
+                time.sleep(0.05)
 
     def rows(self, statement: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -130,8 +135,8 @@ def test_a_database_that_is_away_for_twenty_seconds_loses_nothing(server: Server
         try:
             time.sleep(1)
             before = len(reporter.acknowledged)
-            server.kill()
             killed = time.monotonic()
+            server.kill()
             while time.monotonic() < killed + _AWAY_SECONDS:
                 for answer in answers():
                     assert answer.status_code == 503, answer.text
@@ -171,7 +176,6 @@ def test_a_restart_that_nobody_noticed_costs_no_call(server: Server, tmp_path: P
 
         assert found() == [200] * 4
         server.kill()
-        time.sleep(1)
         server.start()
         assert found() == [200] * 4
 
