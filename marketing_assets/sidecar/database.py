@@ -107,11 +107,19 @@ class Database:
             async with asyncio.timeout(_WAIT_SECONDS):
                 return await turn
         except TimeoutError:
+            await self._leave(turn)
             raise unavailable("every connection to the database is in use") from None
-        finally:
-            if turn.cancelled():
-                with suppress(ValueError):
-                    self._waiting.remove(turn)
+        except asyncio.CancelledError:
+            await self._leave(turn)
+            raise
+
+    async def _leave(self, turn: "asyncio.Future[Connection | None]") -> None:
+        """Wait no longer; what was given at that very instant goes to the next."""
+        if turn.cancelled():
+            with suppress(ValueError):
+                self._waiting.remove(turn)
+        else:
+            await self._give(turn.result())
 
     async def _give(self, kept: Connection | None) -> None:
         if kept is not None and kept.pgconn.transaction_status != TransactionStatus.IDLE:

@@ -1,18 +1,22 @@
 """Asking to be erased: once, by a hash that outlives the user, and what goes from the tables."""
 
 import threading
+import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from marketing_assets.domain.identity import fingerprint, keyed_hash
-from marketing_assets.errors import SettingsError
+from marketing_assets.errors import DatabaseError, SettingsError
 from marketing_assets.storage import database
-from marketing_assets.storage.repositories import audit, erasures, requests, subjects
+from marketing_assets.storage.repositories import audit, consent, erasures, requests, subjects
+from marketing_assets.storage.repositories.consent import Consent
 from marketing_assets.storage.repositories.erasures import Found, Targets
 from marketing_assets.storage.tables import metadata
 from marketing_assets_tests.storage.test_audit import is_whole
@@ -181,3 +185,116 @@ def test_what_is_frozen_stays_counted_and_money_that_was_promised_is_released(
     with serving.connect() as connection:
         assert is_whole(audit.entries(connection))
         assert subjects.user_of(connection, name) is None
+
+
+def waiting(reader: psycopg.Connection) -> int:
+    """How many sessions of this database wait for a lock."""
+    row = reader.execute(
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@contextmanager
+def beside(work: Callable[[], object], reader: psycopg.Connection) -> Iterator[list[object]]:
+    """Something that is done beside the block, which begins when it waits for a lock; what it gave or raised."""
+    found: list[object] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while waiting(reader) == 0 and thread.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert thread.is_alive(), found
+    yield found
+    thread.join()
+
+
+def erase_all(serving: Engine) -> list[str]:
+    """Everybody who asked leaves the tables; who that was."""
+    with serving.begin() as connection:
+        users = erasures.pending(connection)
+        erasures.remove(connection, users)
+        erasures.finish(connection, {each.request_id: {} for each in users}, "run", NOW)
+        return [each.user_id for each in users]
+
+
+def test_a_conversion_under_way_finishes_first_and_what_it_reserved_is_released(
+    serving: Engine, reader: psycopg.Connection, database_url: str
+) -> None:
+    reader.execute(
+        "insert into marketing.marketing_campaigns (campaign_id, template, campaign_name, campaign_type,"
+        " description, offer_type, offer_value, offer_unit, target_pattern, qualifying_criteria, status,"
+        " priority, starts_at, ends_at, holdout_share, attribution_days, origin, policy_version,"
+        " created_by) values ('a', 'a', 'A', 'vip', '', 'bonus', 5, 'fixed', 'general', '{}', 'active', 1,"
+        " now(), now() + interval '9 days', 0.1, 7, 'policy', 'v', 'test')"
+    )
+    reader.execute("insert into marketing.campaign_budgets values ('a', 100, 4, 0)")
+    reader.execute(
+        "insert into marketing.campaign_targets (campaign_id, campaign_version, user_id, arm, reason,"
+        " context, assigned_on, valid_from, valid_until)"
+        " values ('a', 1, 'ann', 'treatment', '{}', '{}', '2026-02-11', now(), now() + interval '9 days')"
+    )
+    reward = (
+        "insert into marketing.rewards (user_id, event_id, campaign_id, transaction_id, claimed, amount,"
+        " state, occurred_at, decided_at) values ('ann', gen_random_uuid(), 'a', %s, 50, %s, 'reserved',"
+        " now(), now())"
+    )
+    reader.execute(reward, ["t1", 4])
+    ask(serving, "ann")
+    with psycopg.connect(database_url) as conversion:
+        conversion.execute("select from marketing.campaign_targets where user_id = 'ann' for no key update")
+        with beside(lambda: erase_all(serving), reader) as erased:
+            conversion.execute("set local statement_timeout = '5s'")
+            conversion.execute("update marketing.campaign_budgets set reserved = reserved + 3")
+            conversion.execute(reward, ["t2", 3])
+            conversion.commit()
+    assert erased == [["ann"]]
+    assert reader.execute("select reserved from marketing.campaign_budgets").fetchone() == (0,)
+    assert reader.execute("select count(*) from marketing.rewards").fetchone() == (0,)
+
+
+def test_what_a_user_says_while_being_erased_does_not_bring_them_back(
+    serving: Engine, reader: psycopg.Connection, url: str
+) -> None:
+    ask(serving, "ann")
+    own = database.connect(url)
+
+    def say(connection: Connection) -> None:
+        consent.record(connection, Consent("ann", NOW, [], "app", NOW))
+
+    with own.begin() as connection:
+        subjects.held(connection, "ann")
+        with beside(lambda: erase_all(serving), reader) as erased:
+            say(connection)
+            connection.commit()
+    own.dispose()
+    assert erased == [["ann"]]
+    assert reader.execute("select user_id from marketing.user_consent").fetchall() == []
+    assert reader.execute("select user_id from marketing.subject_keys").fetchall() == []
+
+
+def test_who_asks_again_after_a_failure_while_it_is_carried_out_is_erased_by_the_next_attempt(
+    serving: Engine, reader: psycopg.Connection
+) -> None:
+    request = ask(serving, "ann")
+    with serving.begin() as connection:
+        requests.fail(connection, request, "the disk is full", "free space")
+        pending = erasures.pending(connection)
+    again = ask(serving, "ann")
+    with pytest.raises(DatabaseError, match="asked again while it was carried out") as refused:
+        with serving.begin() as connection:
+            erasures.remove(connection, pending)
+            erasures.finish(connection, {request: {}}, "run", NOW)
+    assert refused.value.transient
+    assert erase_all(serving) == ["ann"]
+    assert status(reader, again)[1] == "succeeded"
+    assert ask(serving, "ann") == again

@@ -19,7 +19,7 @@ from marketing_assets.sidecar.security import Caller, caller_with, erased
 from marketing_assets.storage import clock
 from marketing_assets.storage.database import brief
 from marketing_assets.storage.keys import erasure_key
-from marketing_assets.storage.repositories import consent, erasures, exports
+from marketing_assets.storage.repositories import consent, erasures, exports, subjects
 from marketing_assets.storage.repositories.consent import Consent
 
 router = APIRouter(prefix=PREFIX, tags=["me"], responses=COMMON)
@@ -91,6 +91,7 @@ def _of_user(request: Request, caller: Caller) -> Iterator[Connection]:
     """
     context: Context = request.app.state.context
     with brief(context.engine) as connection:
+        subjects.held(connection, caller.user_id)  # an erasure waits, and finds what is written
         if erasures.tombstone(connection, caller.user_hash) is not None:
             raise erased()
         yield connection

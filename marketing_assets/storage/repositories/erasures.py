@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, delete, func, null, select, text, upda
 from sqlalchemy.dialects.postgresql import insert
 
 from marketing_assets.domain.identity import fingerprint, keyed_hash
-from marketing_assets.errors import SettingsError
+from marketing_assets.errors import DatabaseError, SettingsError
 from marketing_assets.storage.copying import copy_query
 from marketing_assets.storage.repositories import audit, subjects
 from marketing_assets.storage.tables import (
@@ -44,10 +44,20 @@ OF_USERS = (
 )
 """Every table with rows of a user; last the one that tells whose pseudonym it is."""
 
+# What everybody holds, in the order in which everybody does: nothing of these users comes after it.
+_HOLD_SUBJECTS = text(
+    "select from marketing.subject_keys s join erased_ids e on e.user_id = s.user_id"
+    " order by s.user_id for update of s"
+)
+_HOLD_TARGETS = text(
+    "select from marketing.campaign_targets t join erased_ids e on e.user_id = t.user_id"
+    ' order by t.user_id, t.campaign_id collate "C" for update of t'
+)
 _HOLD_BUDGETS = text(
     "select from marketing.campaign_budgets where campaign_id in"
     " (select r.campaign_id from marketing.rewards r join erased_ids e on e.user_id = r.user_id"
-    " where r.state = 'reserved') order by campaign_id for update"
+    " where r.state = 'reserved')"
+    ' order by campaign_id collate "C" for no key update'
 )
 _RELEASE = text(
     "update marketing.campaign_budgets b set reserved = b.reserved - s.amount from"
@@ -206,7 +216,8 @@ def remove(connection: Connection, users: Sequence[Pending]) -> dict[str, dict[s
     """
     connection.execute(_STAGE)
     connection.execute(_STAGE_ID, [{"user_id": each.user_id} for each in users])
-    connection.execute(_HOLD_BUDGETS)  # in the order in which everybody takes them
+    for hold in (_HOLD_SUBJECTS, _HOLD_TARGETS, _HOLD_BUDGETS):
+        connection.execute(hold)
     connection.execute(_RELEASE)
     connection.execute(_COUNT_TARGETS)
     archived = [vars(targets) for each in users if each.found for targets in each.found.archived]
@@ -237,10 +248,19 @@ def finish(
     run_id: str,
     at: datetime,
 ) -> None:
-    """Write that these requests are done, with what was removed, also where an earlier run failed."""
+    """Write that these requests are done, with what was removed, also where an earlier run failed.
+
+    Raises:
+        DatabaseError: a user of a request that had failed asked anew meanwhile.
+    """
     for request_id, receipt in receipts.items():
         done = update(erased_users).where(erased_users.c.request_id == request_id)
-        connection.execute(done.values(erased_at=at, found=null()))
+        if connection.execute(done.values(erased_at=at, found=null())).rowcount == 0:
+            raise DatabaseError(
+                f"who made the request {request_id} asked again while it was carried out",
+                remedy="run the job erasure again; nobody is erased twice",
+                transient=True,
+            )
         values = {"status": "succeeded", "run_id": run_id, "result": receipt, "finished_at": func.now()}
         connection.execute(update(requests).where(requests.c.request_id == request_id).values(**values))
 

@@ -46,11 +46,7 @@ def ask(connection: Connection, user_id: str, at: datetime) -> uuid.UUID:
 
     Who has asked already and has no answer yet gets that request.
     """
-    name = subjects.pseudonym(connection, user_id)
-    # One at a time: two that ask at once get the same.
-    connection.execute(
-        select(subject_keys.c.user_id).where(subject_keys.c.pseudonym == name).with_for_update()
-    )
+    name = subjects.held(connection, user_id)  # one at a time: two that ask at once get the same
     mine = (request_table.c.kind == KIND) & (request_table.c.requested_by == name)
     open_one = select(request_table.c.request_id).where(mine, request_table.c.status.in_(requests.OPEN))
     standing: uuid.UUID | None = connection.execute(open_one.limit(1)).scalar()

@@ -28,6 +28,14 @@ def pseudonym(connection: Connection, user_id: str) -> str:
     return again
 
 
+def held(connection: Connection, user_id: str) -> str:
+    """The user's pseudonym, its row held until the transaction ends: an erasure waits for what it writes."""
+    mine = select(subject_keys.c.pseudonym).where(subject_keys.c.user_id == user_id).with_for_update()
+    while (name := connection.execute(mine).scalar()) is None:
+        pseudonym(connection, user_id)
+    return name
+
+
 def user_of(connection: Connection, name: str) -> str | None:
     """The user whose pseudonym it is; None where there is none, or none any more."""
     statement = select(subject_keys.c.user_id).where(subject_keys.c.pseudonym == name)
