@@ -179,18 +179,23 @@ def caller_with(request: Request, *roles: Role) -> Caller:
 
 
 async def _mobile(request: Request) -> Caller:
-    return await _not_erased(request, caller_with(request, "mobile"))
+    return await not_erased(request, caller_with(request, "mobile"))
 
 
 async def _any(request: Request) -> Caller:
-    return await _not_erased(request, caller_with(request, "mobile", "admin"))
+    return await not_erased(request, caller_with(request, "mobile", "admin"))
 
 
 async def _admin(request: Request) -> Caller:
-    return await _not_erased(request, caller_with(request, "admin"))
+    return await not_erased(request, caller_with(request, "admin"))
 
 
-async def _not_erased(request: Request, caller: Caller) -> Caller:
+async def not_erased(request: Request, caller: Caller) -> Caller:
+    """The caller, who has not asked to be erased.
+
+    Raises:
+        Problem: 410, they have.
+    """
     from marketing_assets.storage.repositories.offers import IS_ERASED
 
     database = request.app.state.context.database

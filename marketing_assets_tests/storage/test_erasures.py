@@ -199,7 +199,7 @@ def waiting(reader: psycopg.Connection) -> int:
 
 @contextmanager
 def beside(work: Callable[[], object], reader: psycopg.Connection) -> Iterator[list[object]]:
-    """Something that is done beside the block, which begins when it waits for a lock; what it gave or raised."""
+    """Something done beside the block, which begins when it waits for a lock; what it gave or raised."""
     found: list[object] = []
 
     def run() -> None:
@@ -288,12 +288,12 @@ def test_who_asks_again_after_a_failure_while_it_is_carried_out_is_erased_by_the
     request = ask(serving, "ann")
     with serving.begin() as connection:
         requests.fail(connection, request, "the disk is full", "free space")
-        pending = erasures.pending(connection)
     again = ask(serving, "ann")
-    with pytest.raises(DatabaseError, match="asked again while it was carried out") as refused:
-        with serving.begin() as connection:
-            erasures.remove(connection, pending)
-            erasures.finish(connection, {request: {}}, "run", NOW)
+    with (
+        serving.connect() as connection,
+        pytest.raises(DatabaseError, match="asked again while it was carried out") as refused,
+    ):
+        erasures.finish(connection, {request: {}}, "run", NOW)  # of the request that it began with
     assert refused.value.transient
     assert erase_all(serving) == ["ann"]
     assert status(reader, again)[1] == "succeeded"

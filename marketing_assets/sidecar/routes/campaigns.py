@@ -15,7 +15,7 @@ from marketing_assets.sidecar.openapi import COMMON, PREFIX
 from marketing_assets.sidecar.pages import page, parameters
 from marketing_assets.sidecar.problems import Problem, documented
 from marketing_assets.sidecar.schemas import CampaignPage, CampaignWithMetrics, Offer, OfferPage
-from marketing_assets.sidecar.security import caller_with
+from marketing_assets.sidecar.security import caller_with, not_erased
 from marketing_assets.storage.repositories import dashboards
 
 router = APIRouter(prefix=PREFIX, tags=["campaigns"], responses=COMMON)
@@ -39,6 +39,7 @@ async def list_campaigns(request: Request) -> Response:
     context: Context = request.app.state.context
     asked = page(request.scope["query_string"])
     if caller.is_admin:
+        await not_erased(request, caller)
         found = await run_in_threadpool(
             dashboards.campaigns, context.engine, asked.status, asked.after, asked.limit
         )
@@ -73,6 +74,7 @@ async def one_campaign(request: Request, campaign_id: CampaignId) -> Response:
         if offer is None:
             raise _none(campaign_id)
         return answer(request, offer)
+    await not_erased(request, caller)
     campaign = None
     if "\0" not in campaign_id:
         campaign = await run_in_threadpool(dashboards.campaign, context.engine, campaign_id)

@@ -10,7 +10,7 @@ from marketing_assets.sidecar.context import Context
 from marketing_assets.sidecar.openapi import COMMON, PREFIX
 from marketing_assets.sidecar.problems import documented
 from marketing_assets.sidecar.schemas import Segments, UserPatterns
-from marketing_assets.sidecar.security import caller_with, erased
+from marketing_assets.sidecar.security import caller_with, erased, not_erased
 from marketing_assets.storage.repositories import dashboards
 from marketing_assets.storage.repositories.offers import PATTERNS
 
@@ -28,6 +28,7 @@ async def list_segments(request: Request) -> Response:
     context: Context = request.app.state.context
     labels = json.dumps({pattern.name: pattern.label for pattern in context.policy.patterns})
     if caller.is_admin:
+        await not_erased(request, caller)
         return answer(request, await run_in_threadpool(dashboards.segments, context.engine, labels))
     parameters = {"user_id": caller.user_id, "user_hash": caller.user_hash, "labels": labels}
     found = await context.database.value(PATTERNS, parameters)

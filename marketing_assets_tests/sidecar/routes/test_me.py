@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from marketing_assets.domain.identity import keyed_hash
-from marketing_assets_tests.sidecar.service import Service, running
+from marketing_assets_tests.sidecar.service import Service, bearer, running
 
 ERASURE_KEY = b"an erasure key of the tests, thirty-two bytes"
 PSEUDONYM_KEY = "a pseudonym key of the tests, thirty-two bytes"
@@ -102,6 +102,42 @@ def test_from_the_erasure_on_the_user_is_gone_for_the_app(
     with sidecar.client("bob") as other:
         assert put(other, opted_out=True).status_code == 200
     assert "ann" not in sidecar.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/campaigns"),
+        ("GET", "/campaigns/a"),
+        ("GET", "/segments"),
+        ("GET", "/analytics"),
+        ("DELETE", "/campaigns/a"),
+        ("POST", "/analysis/run-now"),
+        ("POST", "/campaigns/a/view"),
+        ("POST", "/campaigns/a/conversion"),
+        ("POST", "/events"),
+        ("PUT", "/consent"),
+        ("POST", "/me/export"),
+    ],
+)
+def test_an_erased_user_who_is_an_admin_too_is_gone_as_well(
+    client: httpx.Client, method: str, path: str
+) -> None:
+    headers = bearer(f"staff of {method} {path}", "mobile", "admin")
+    assert client.delete(f"{API}/me", headers=headers).status_code == 202
+    event = {
+        "event_id": "0b6f1a52-7c55-4a43-9d0e-5f6f4a3c1e11",
+        "occurred_at": "2026-11-22T18:04:31Z",
+        "sent_at": "2026-11-22T18:04:32Z",
+    }
+    bodies = {
+        "/campaigns/a/view": event,
+        "/campaigns/a/conversion": {**event, "amount": "1.00"},
+        "/events": {"events": [{**event, "campaign_id": "a", "kind": "view"}]},
+        "/consent": {"opted_out": True},
+    }
+    answer = client.request(method, f"{API}{path}", headers=headers, json=bodies.get(path))
+    assert (answer.status_code, answer.json()["type"]) == (410, "urn:marketing:problem:erased")
 
 
 def test_these_calls_are_for_users_of_the_app(sidecar: Service) -> None:
