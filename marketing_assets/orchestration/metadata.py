@@ -143,7 +143,10 @@ def add_metadata(context: dg.AssetExecutionContext, asset: str, day: str, metada
 
 @contextmanager
 def named_failures() -> Iterator[None]:
-    """Turn an error with a remedy into a Dagster failure that shows both, tried again where that can help."""
+    """Turn an error with a remedy into a Dagster failure that shows both, tried again where that can help.
+
+    Dagster keeps an error with its causes. Those of the database quote rows, and stay out of it.
+    """
     import psycopg
     from sqlalchemy.exc import DBAPIError
 
@@ -152,7 +155,8 @@ def named_failures() -> Iterator[None]:
     try:
         yield
     except MarketingError as error:
-        raise _failure(error) from error
+        failure = _failure(error)
+        raise failure from _unquoted(error)
     except (DBAPIError, psycopg.Error) as error:
         lost = DatabaseError(
             f"PostgreSQL was lost or refused: {_without_rows(error)}",
@@ -160,7 +164,22 @@ def named_failures() -> Iterator[None]:
             transient=is_transient(error),
         )
         lost.__cause__ = error
-        raise _failure(lost) from lost
+        failure = _failure(lost)
+        raise failure from _unquoted(lost.with_traceback(error.__traceback__))
+
+
+def _unquoted(error: MarketingError) -> MarketingError:
+    """The error, whose cause in the database's own words is no more than its context, which is not shown."""
+    import psycopg
+    from sqlalchemy.exc import DBAPIError
+
+    outer: BaseException = error
+    while outer.__cause__ is not None:
+        if isinstance(outer.__cause__, (DBAPIError, psycopg.Error)):
+            outer.__context__, outer.__cause__ = outer.__cause__, None
+        else:
+            outer = outer.__cause__
+    return error
 
 
 def _without_rows(error: Exception) -> str:

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import psycopg
@@ -123,6 +124,30 @@ def test_whether_the_cause_can_pass_is_kept_with_the_failure(
     failure = failure_of_run(instance, failed(instance, broken))
     assert failure.transient is transient
     assert failure.without_data().transient is transient
+
+
+class Quoting(psycopg.errors.UniqueViolation):
+    """As the server sends it: what is wrong stands apart from the row."""
+
+    diag = SimpleNamespace(message_primary="twice")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_the_database_quotes_is_kept_nowhere(instance: dg.DagsterInstance, named: bool) -> None:
+    @dg.asset
+    def broken() -> None:
+        with named_failures():
+            try:
+                raise Quoting(f"twice\nCONTEXT: COPY rows, line 1: {SECRET}")
+            except psycopg.Error as error:
+                if not named:
+                    raise
+                raise DatabaseError("it failed", remedy="do this", transient=False) from error
+
+    run_id = failed(instance, broken)
+    kept = [repr(record.event_log_entry) for record in instance.get_records_for_run(run_id).records]
+    assert any("do this" in each or "nothing is half done" in each for each in kept)
+    assert [each for each in kept if SECRET in each] == []
 
 
 @pytest.mark.parametrize(("number", "transient"), [(errno.ENOSPC, True), (errno.EACCES, False)])
