@@ -17,7 +17,7 @@ from marketing_assets.domain.rewards import reward_rule
 from marketing_assets.domain.targeting import HIGHEST_RATE
 from marketing_assets.engine.base import Engine, Row, Schema, Value, sql
 from marketing_assets.policy.model import Policy
-from marketing_assets.storage.datasets import SETTLED_REWARDS, TRANSACTIONS
+from marketing_assets.storage.datasets import ARCHIVED_REWARDS, SETTLED_REWARDS, TRANSACTIONS
 from marketing_assets.storage.lake import Lake, Written
 from marketing_assets.storage.repositories import settlements
 from marketing_assets.storage.repositories.settlements import Version, Waiting
@@ -50,7 +50,14 @@ _SPAN = (
     "select min(valid_from) as first, max(valid_until) as last, min(occurred_at) as claimed"
     " from reserved_rewards"
 )
-_RELATIONS = ("reserved_rewards", "reward_terms", "ledger", "reward_purchases", "reward_settlements")
+_RELATIONS = (
+    "reserved_rewards",
+    "reward_terms",
+    "ledger",
+    "archived_rewards",
+    "reward_purchases",
+    "reward_settlements",
+)
 _SMALLEST = timedelta(microseconds=1)
 
 
@@ -141,6 +148,7 @@ def _find_purchases(engine: Engine, lake: Lake, span: Row, day: date, zone: Zone
         lived = days_between(day_of(first, zone), min(day, day_of(last - _SMALLEST, zone)))
     held = set(lake.days(TRANSACTIONS))
     lake.register(engine, "ledger", TRANSACTIONS, [each for each in lived if each in held])
+    lake.register(engine, "archived_rewards", ARCHIVED_REWARDS, lake.days(ARCHIVED_REWARDS))
     engine.create("reward_purchases", sql("reward_purchases"))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from types import ModuleType
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -19,7 +20,7 @@ from sqlalchemy import Engine
 from marketing_assets.domain.days import day_of, days_between, end_of
 from marketing_assets.errors import DatabaseError, WriterLockError
 from marketing_assets.storage import settlement
-from marketing_assets.storage.datasets import SETTLED_REWARDS, TRANSACTIONS
+from marketing_assets.storage.datasets import ARCHIVED_REWARDS, SETTLED_REWARDS, TRANSACTIONS
 from marketing_assets.storage.repositories import settlements
 from marketing_assets.storage.repositories.settlements import Waiting
 from marketing_assets_tests.storage.claims import Bought, Claims
@@ -158,6 +159,21 @@ def test_the_first_and_the_last_instant_of_an_offer_belong_to_it(claims: Claims)
     claims.ledger(OPENS, date(2026, 3, 3), [Bought("t1", at(OPENS)), Bought("t2", end, user="bob")])
     claims.settle(date(2026, 3, 3))
     assert (claims.reward(first)[0], claims.reward(last)[0]) == ("spent", "spent")
+
+
+@pytest.mark.parametrize(
+    ("user", "state", "again"),
+    [("ann", "spent", "released"), ("ann", "released", "spent"), ("bob", "spent", "spent")],
+)
+def test_a_purchase_that_an_archived_campaign_has_paid_is_not_paid_again(
+    claims: Claims, user: str, state: str, again: str
+) -> None:
+    paid = [Decimal("40.00"), Decimal("10.00"), state, None, at(D, 12), at(D, 12), D]
+    claims.maker.put(ARCHIVED_REWARDS, D, [[user, str(UUID(int=77)), "old-2026-01-01", "t1", *paid]])
+    event = claims.claim("t1", at(OPENS, 12))
+    claims.ledger(OPENS, OPENS + days(7), [Bought("t1", at(OPENS, 12))])
+    claims.settle(OPENS + days(7))
+    assert claims.reward(event)[0] == again
 
 
 def test_an_offer_in_a_category_counts_purchases_of_it(claims: Claims) -> None:
