@@ -67,6 +67,8 @@ class Database:
             return await _fetched(kept, statement, parameters)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database is away") from error
+        except psycopg.errors.UndefinedTable as error:
+            raise unavailable("the database has not been prepared") from error
         finally:
             await self._give(kept)
 
@@ -87,6 +89,8 @@ class Database:
             yield kept
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database is away") from error
+        except psycopg.errors.UndefinedTable as error:
+            raise unavailable("the database has not been prepared") from error
         finally:
             await self._give(kept)
 

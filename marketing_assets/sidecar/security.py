@@ -59,6 +59,13 @@ class Tokens:
         self._issuer, self._audience = settings.jwt_issuer, settings.jwt_audience
         self._keys = None if settings.jwt_keys is None else KeySet(settings.jwt_keys)
         self._algorithms = _algorithms(settings)
+        if self._keys is None and self._algorithms != {"HS256"}:
+            asked = ", ".join(sorted(self._algorithms - {"HS256"}))
+            raise SettingsError(
+                f"MARKETING_JWT_ALGORITHMS allows {asked}, and MARKETING_JWT_KEYS is not set",
+                remedy="set MARKETING_JWT_KEYS to the key set of your login service, or leave "
+                "MARKETING_JWT_ALGORITHMS out",
+            )
         self._secret = keys.jwt_secret(settings) if "HS256" in self._algorithms else None
         pseudonym = settings.pseudonym_key
         self._pseudonym_key = None if pseudonym is None else pseudonym.get_secret_value().encode()

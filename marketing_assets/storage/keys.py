@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from marketing_assets.errors import SettingsError
-from marketing_assets.settings import Settings
+from marketing_assets.settings import LEAST_SECRET, Settings
 
 
 def jwt_secret(settings: Settings) -> bytes:
@@ -49,12 +49,19 @@ def _key(settings: Settings, given: SecretStr | None, variable: str) -> bytes:
         )
     file = (settings.home / "keys" / variable.removeprefix("MARKETING_").lower()).resolve()
     try:
-        return _kept(file)
+        key = _kept(file)
     except OSError as error:
         raise SettingsError(
             f"the key {file} cannot be made or read: {error.strerror or error}",
             remedy=f"make it readable and writable for its owner, or set {variable}",
         ) from error
+    if len(key) < LEAST_SECRET:
+        raise SettingsError(
+            f"the key in {file} is shorter than {LEAST_SECRET} bytes",
+            remedy=f"put back what stood there, or set {variable}; where nothing was done with it yet, "
+            "remove the file: another one is made",
+        )
+    return key
 
 
 def _kept(file: Path) -> bytes:

@@ -45,3 +45,16 @@ def test_who_waits_too_long_is_told_and_takes_nothing_along(
         return found
 
     assert asyncio.run(answer()) == 7
+
+
+def test_a_database_without_tables_is_not_ready_yet(postgres_server: str) -> None:
+    async def answer() -> None:
+        queue = Database(postgres_server, 1)
+        try:
+            await queue.value("select version_num from marketing.alembic_version", {})
+        finally:
+            await queue.close()
+
+    with pytest.raises(Problem) as refused:
+        asyncio.run(answer())
+    assert (refused.value.status, refused.value.detail) == (503, "the database has not been prepared")

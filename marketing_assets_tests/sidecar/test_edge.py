@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import httpx
+import psycopg
 import pytest
 from fastapi import Body, FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
@@ -318,3 +319,17 @@ def test_it_is_ready_with_the_schema_that_it_works_with(client: httpx.Client) ->
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readyz").json()
     assert (ready["status"], set(ready)) == ("ready", {"status", "schema_revision"})
+
+
+def test_it_is_not_ready_with_another_erasure_key_than_erased_users_are_known_by(
+    sidecar: Service, reader: psycopg.Connection
+) -> None:
+    with sidecar.client("ann") as client:
+        assert client.delete("/api/marketing/me").status_code == 202
+        assert client.get("/readyz").status_code == 200
+        reader.execute("update marketing.erased_users set key_fingerprint = 'another'")
+        answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        503,
+        "MARKETING_ERASURE_KEY is not the key that erased users are known by; set it to that one again",
+    )

@@ -270,6 +270,22 @@ def test_the_secret_of_hs256_has_to_be_given_in_production() -> None:
         Tokens(Settings.model_validate({"MARKETING_DATABASE_URL": "postgresql://127.0.0.1:1/marketing"}))
 
 
+@pytest.mark.parametrize(
+    ("algorithms", "named"), [("RS256", "RS256"), ("HS256, ES256,EdDSA", "ES256, EdDSA")]
+)
+def test_an_algorithm_without_keys_does_not_start(algorithms: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"allows {named}, and MARKETING_JWT_KEYS is not set"):
+        Tokens(Settings.model_validate({"MARKETING_HOME": tmp_path, "MARKETING_JWT_ALGORITHMS": algorithms}))
+
+
+@pytest.mark.parametrize("name", ["jwt_secret", "erasure_key"])
+def test_a_key_file_that_was_cut_off_is_no_key(name: str, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / name).write_bytes(b"")
+    with pytest.raises(SettingsError, match=rf"the key in .*/keys/{name} is shorter than 32 bytes"):
+        Tokens(Settings.model_validate({"MARKETING_HOME": tmp_path}))
+
+
 # Key sets
 
 

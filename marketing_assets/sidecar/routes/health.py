@@ -4,11 +4,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from psycopg.errors import UndefinedTable
 
+from marketing_assets.domain.identity import fingerprint
 from marketing_assets.sidecar.context import Context
 from marketing_assets.sidecar.metrics import CONTENT_TYPE
 from marketing_assets.sidecar.problems import documented, unavailable
 from marketing_assets.sidecar.schemas import Alive, Readiness
+from marketing_assets.storage.keys import erasure_key
 from marketing_assets.storage.migrations import REVISION
+from marketing_assets.storage.repositories.erasures import OTHER_KEY
 
 router = APIRouter(tags=["operation"])
 
@@ -23,7 +26,7 @@ async def alive() -> Alive:
 
 @router.get("/readyz", responses=documented(503))
 async def ready(request: Request) -> Readiness:
-    """The database is there and has the schema that this version works with."""
+    """The database is there and has the schema that this version works with, and knows this erasure key."""
     context: Context = request.app.state.context
     try:
         revision = await context.database.value(_SCHEMA, {})
@@ -31,6 +34,11 @@ async def ready(request: Request) -> Readiness:
         raise unavailable("the database has no schema yet") from None
     if revision != REVISION:
         raise unavailable(f"the database has schema {revision}, this version needs {REVISION}")
+    own = fingerprint(erasure_key(context.settings))
+    if await context.database.value(OTHER_KEY, {"own": own}) is not None:
+        raise unavailable(
+            "MARKETING_ERASURE_KEY is not the key that erased users are known by; set it to that one again"
+        )
     return Readiness(schema_revision=str(revision))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, Table, delete, func, null, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -37,6 +38,11 @@ PENDING_SQL = (
     " where e.erased_at is null"
 )
 """Users who asked and are not erased yet: nobody offers them anything any more."""
+
+OTHER_KEY: Final = (
+    "select key_fingerprint from marketing.erased_users where key_fingerprint <> %(own)s limit 1"
+)
+"""Another key than one's own that erased users are known by; no row: none. For psycopg's own parameters."""
 
 OF_USERS = (
     *(table for table in metadata.tables.values() if "user_id" in table.c and table is not subject_keys),
