@@ -36,13 +36,13 @@ class Nearby:
 
     def __init__(self, app: FastAPI, client: httpx.Client) -> None:
         self.app = app
-        self._client = client
+        self.client = client
 
     def call(self, who: str, method: str, path: str, **given: Any) -> Any:
         """The answer to one call; `who` is a user, with their role where it is not mobile: `ann admin`."""
         user, *roles = who.split()
         headers = {**bearer(user, *roles), **given.pop("headers", {})}
-        return self._client.request(method, f"/api/marketing{path}", headers=headers, **given)
+        return self.client.request(method, f"/api/marketing{path}", headers=headers, **given)
 
     def admin(self, method: str, path: str, **given: Any) -> Any:
         """The answer to a call of the admin Ann."""

@@ -17,7 +17,7 @@ ERASURE_KEY = "an erasure key of the tests, thirty-two bytes"
 _START_SECONDS = 30.0
 
 
-def token(user: str, *roles: str, seconds: float = 600, **claims: object) -> str:
+def token(user: str, *roles: str, seconds: float = 86_400, **claims: object) -> str:
     """A token as the login service would sign it; `claims` take the place of its own."""
     now = int(time.time())
     said: dict[str, object] = {

@@ -6,30 +6,30 @@ from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from marketing_assets.errors import SettingsError
 from marketing_assets.settings import Settings
 from marketing_assets.sidecar import limits
 from marketing_assets.sidecar.limits import Limiter, Used
-from marketing_assets_tests.sidecar.service import Service, bearer, running, token
+from marketing_assets_tests.sidecar.nearby import nearby
+from marketing_assets_tests.sidecar.service import bearer, token
 
 LIST = "/api/marketing/campaigns"
 API = "/api/marketing"
 
 
 @pytest.fixture(scope="module")
-def limited(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def limited(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A sidecar that takes four calls an hour of each caller."""
-    with running(
-        shared_database, tmp_path_factory.mktemp("limited"), {"MARKETING_RATE_LIMIT": "4/hour"}
-    ) as made:
-        yield made
+    home = tmp_path_factory.mktemp("limited")
+    with nearby(shared_database, home, MARKETING_RATE_LIMIT="4/hour") as made:
+        yield made.client
 
 
-def test_the_call_too_many_is_refused_and_told_when_to_come_again(limited: Service) -> None:
-    with limited.client("ann") as client:
-        answers = [client.get(LIST) for _ in range(6)]
+def test_the_call_too_many_is_refused_and_told_when_to_come_again(limited: httpx.Client) -> None:
+    answers = [limited.get(LIST, headers=bearer("ann")) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429, 429]
     left = [answer.headers["RateLimit"].split(";")[1] for answer in answers]
     assert left == ["r=3", "r=2", "r=1", "r=0", "r=0", "r=0"]
@@ -47,26 +47,24 @@ def test_the_call_too_many_is_refused_and_told_when_to_come_again(limited: Servi
     }
 
 
-def test_callers_are_counted_by_who_they_are_not_by_where_they_call_from(limited: Service) -> None:
-    with limited.client() as client:
-        for _ in range(5):
-            last = client.get(LIST, headers=bearer("bob"))
-        assert last.status_code == 429
-        assert client.get(LIST, headers=bearer("carol")).status_code == 200
-        other_token = {"Authorization": f"Bearer {token('bob', 'mobile', 'admin')}"}
-        assert client.get(LIST, headers=other_token).status_code == 429
-        for path in ("/healthz", "/readyz", "/metrics"):
-            assert client.get(path).status_code == 200
-            assert "RateLimit" not in client.get(path).headers
+def test_callers_are_counted_by_who_they_are_not_by_where_they_call_from(limited: httpx.Client) -> None:
+    for _ in range(5):
+        last = limited.get(LIST, headers=bearer("bob"))
+    assert last.status_code == 429
+    assert limited.get(LIST, headers=bearer("carol")).status_code == 200
+    other_token = {"Authorization": f"Bearer {token('bob', 'mobile', 'admin')}"}
+    assert limited.get(LIST, headers=other_token).status_code == 429
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert limited.get(path).status_code == 200
+        assert "RateLimit" not in limited.get(path).headers
 
 
-def test_strangers_are_counted_by_address_and_take_nothing_from_callers(limited: Service) -> None:
-    with limited.client() as client:
-        answers = [client.get(LIST, headers={"Authorization": f"Bearer {n}.x.x"}) for n in range(5)]
-        assert [answer.status_code for answer in answers] == [401, 401, 401, 401, 429]
-        assert client.get(LIST).status_code == 429
-        assert client.post(f"{API}/nothing").status_code == 429
-        assert client.get(LIST, headers=bearer("dave")).status_code == 200
+def test_strangers_are_counted_by_address_and_take_nothing_from_callers(limited: httpx.Client) -> None:
+    answers = [limited.get(LIST, headers={"Authorization": f"Bearer {n}.x.x"}) for n in range(5)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 401, 429]
+    assert limited.get(LIST).status_code == 429
+    assert limited.post(f"{API}/nothing").status_code == 429
+    assert limited.get(LIST, headers=bearer("dave")).status_code == 200
 
 
 def limiter(monkeypatch: pytest.MonkeyPatch, rate: str = "2/minute") -> tuple[Limiter, SimpleNamespace]:

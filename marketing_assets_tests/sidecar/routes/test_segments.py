@@ -6,7 +6,8 @@ from decimal import Decimal
 import httpx
 import psycopg
 
-from marketing_assets_tests.sidecar.service import Service, bearer
+from marketing_assets_tests.sidecar.nearby import Nearby
+from marketing_assets_tests.sidecar.service import bearer
 from marketing_assets_tests.sidecar.shop import Shop
 
 SEGMENTS = "/api/marketing/segments"
@@ -37,18 +38,17 @@ def test_a_user_without_purchases_has_no_patterns(client: httpx.Client, shop: Sh
     assert client.get(SEGMENTS, headers=bearer(shop.user())).json() == {"items": []}
 
 
-def test_an_admin_sees_the_segments_of_the_newest_night(sidecar: Service, reader: psycopg.Connection) -> None:
-    with sidecar.client("boss", "admin") as client:
-        assert client.get(SEGMENTS).json() == {"items": []}
-        rows = [
-            (date(2026, 2, 9), "general", 99, 1.0, "1.00", "1.00"),
-            (date(2026, 2, 10), "general", 10, 1.0, "1234567890123.45", "9.99"),
-            (date(2026, 2, 10), "high_spender", 2, 0.2, "1000.00", None),
-            (date(2026, 2, 10), "old_name", 2, 0.2, "0.00", "0.50"),
-        ]
-        for row in rows:
-            reader.execute("insert into marketing.segment_summary values (%s, %s, %s, %s, %s, %s)", row)
-        items = client.get(SEGMENTS).json()["items"]
+def test_an_admin_sees_the_segments_of_the_newest_night(app: Nearby, reader: psycopg.Connection) -> None:
+    assert app.admin("GET", "/segments").json() == {"items": []}
+    rows = [
+        (date(2026, 2, 9), "general", 99, 1.0, "1.00", "1.00"),
+        (date(2026, 2, 10), "general", 10, 1.0, "1234567890123.45", "9.99"),
+        (date(2026, 2, 10), "high_spender", 2, 0.2, "1000.00", None),
+        (date(2026, 2, 10), "old_name", 2, 0.2, "0.00", "0.50"),
+    ]
+    for row in rows:
+        reader.execute("insert into marketing.segment_summary values (%s, %s, %s, %s, %s, %s)", row)
+    items = app.admin("GET", "/segments").json()["items"]
     assert [(item["pattern"], item["label"], item["users"], item["share"]) for item in items] == [
         ("general", "Member", 10, 1.0),
         ("high_spender", "High Spender", 2, 0.2),
