@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from marketing_assets.domain.identity import keyed_hash
+from marketing_assets.domain.identity import keyed_hash, stored_id
 from marketing_assets.errors import SettingsError
 from marketing_assets.settings import Settings
 from marketing_assets.sidecar.keyset import KeySet
@@ -67,8 +67,7 @@ class Tokens:
                 "MARKETING_JWT_ALGORITHMS out",
             )
         self._secret = keys.jwt_secret(settings) if "HS256" in self._algorithms else None
-        pseudonym = settings.pseudonym_key
-        self._pseudonym_key = None if pseudonym is None else pseudonym.get_secret_value().encode()
+        self._pseudonym_key = keys.pseudonym_key(settings)
         self._erasure_key = keys.erasure_key(settings)
         self._known: dict[bytes, Caller] = {}
         if self._keys is not None:
@@ -130,7 +129,7 @@ class Tokens:
             raise ValueError("sub")
         if not isinstance(roles, list) or not isinstance(expires_at, int | float):
             raise ValueError("roles")
-        user = subject if self._pseudonym_key is None else keyed_hash(self._pseudonym_key, subject)
+        user = stored_id(self._pseudonym_key, subject)
         known = frozenset(role for role in roles if role in ROLES)
         return Caller(user, keyed_hash(self._erasure_key, user), known, expires_at + _LEEWAY_SECONDS)
 

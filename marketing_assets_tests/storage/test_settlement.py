@@ -168,8 +168,9 @@ def test_the_first_and_the_last_instant_of_an_offer_belong_to_it(claims: Claims)
 def test_a_purchase_that_an_archived_campaign_has_paid_is_not_paid_again(
     claims: Claims, user: str, state: str, again: str
 ) -> None:
-    paid = [Decimal("40.00"), Decimal("10.00"), state, None, at(D, 12), at(D, 12), D]
-    claims.maker.put(ARCHIVED_REWARDS, D, [[user, str(UUID(int=77)), "old-2026-01-01", "t1", *paid]])
+    money = (Decimal("40.00"), Decimal("10.00"))
+    row = [user, str(UUID(int=77)), "old-2026-01-01", "t1", *money, state, None, at(D, 12), at(D, 12), D]
+    claims.maker.put(ARCHIVED_REWARDS, D, [row])
     event = claims.claim("t1", at(OPENS, 12))
     claims.ledger(OPENS, OPENS + days(7), [Bought("t1", at(OPENS, 12))])
     claims.settle(OPENS + days(7))

@@ -31,8 +31,10 @@ def pseudonym(connection: Connection, user_id: str) -> str:
 def held(connection: Connection, user_id: str) -> str:
     """The user's pseudonym, its row held until the transaction ends: an erasure waits for what it writes."""
     mine = select(subject_keys.c.pseudonym).where(subject_keys.c.user_id == user_id).with_for_update()
-    while (name := connection.execute(mine).scalar()) is None:
+    name: str | None = None
+    while name is None:  # an erasure may have removed it meanwhile
         pseudonym(connection, user_id)
+        name = connection.execute(mine).scalar()
     return name
 
 
