@@ -67,8 +67,8 @@ class Database:
             return await _fetched(kept, statement, parameters)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database is away") from error
-        except psycopg.errors.UndefinedTable as error:
-            raise unavailable("the database has not been prepared") from error
+        except psycopg.errors.UndefinedTable as error:  # whoever makes it (marketing db upgrade) is not done
+            raise unavailable("the database has no schema yet") from error
         finally:
             await self._give(kept)
 
@@ -89,8 +89,8 @@ class Database:
             yield kept
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database is away") from error
-        except psycopg.errors.UndefinedTable as error:
-            raise unavailable("the database has not been prepared") from error
+        except psycopg.errors.UndefinedTable as error:  # whoever makes it (marketing db upgrade) is not done
+            raise unavailable("the database has no schema yet") from error
         finally:
             await self._give(kept)
 

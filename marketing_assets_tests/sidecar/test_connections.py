@@ -57,4 +57,4 @@ def test_a_database_without_tables_is_not_ready_yet(postgres_server: str) -> Non
 
     with pytest.raises(Problem) as refused:
         asyncio.run(answer())
-    assert (refused.value.status, refused.value.detail) == (503, "the database has not been prepared")
+    assert (refused.value.status, refused.value.detail) == (503, "the database has no schema yet")

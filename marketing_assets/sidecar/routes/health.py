@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from psycopg.errors import UndefinedTable
 
 from marketing_assets.domain.identity import fingerprint
 from marketing_assets.sidecar.context import Context
@@ -28,10 +27,7 @@ async def alive() -> Alive:
 async def ready(request: Request) -> Readiness:
     """The database is there and has the schema that this version works with, and knows this erasure key."""
     context: Context = request.app.state.context
-    try:
-        revision = await context.database.value(_SCHEMA, {})
-    except UndefinedTable:  # whoever makes it (marketing db upgrade) is not done
-        raise unavailable("the database has no schema yet") from None
+    revision = await context.database.value(_SCHEMA, {})
     if revision != REVISION:
         raise unavailable(f"the database has schema {revision}, this version needs {REVISION}")
     own = fingerprint(erasure_key(context.settings))
