@@ -11,7 +11,7 @@ from marketing_assets.cli.explain import logged
 from marketing_assets.cli.subjects import ask_to_erase, ask_to_export
 from marketing_assets.domain.identity import keyed_hash, stored_id
 from marketing_assets.engine.duckdb import DuckDBEngine
-from marketing_assets.errors import SettingsError
+from marketing_assets.errors import RequestError, SettingsError
 from marketing_assets.settings import Settings
 from marketing_assets.storage.datasets import TARGETING_DECISIONS
 from marketing_assets.storage.lake import Lake
@@ -50,6 +50,21 @@ def test_requests_are_of_the_stored_id(tmp_path: Path, fresh_database: str, key:
         (request_id, kind, "queued", stored(key)) for request_id, kind in reversed(asked)
     ]
     assert stones == [(keyed_hash(ERASURE_KEY.encode(), stored(key)),)]
+
+
+def test_an_export_does_not_bring_an_erased_user_back(
+    tmp_path: Path, fresh_database: str, key: str | None
+) -> None:
+    made = settings(tmp_path, fresh_database, key, ERASURE_KEY)
+    ask_to_erase(made, "ann")
+    ask_to_export(made, "bob")
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute("delete from marketing.subject_keys where user_id = %s", [stored(key)])
+    with pytest.raises(RequestError, match="the user is erased, or asked to be"):
+        ask_to_export(made, "ann")
+    with psycopg.connect(fresh_database) as connection:
+        [(user_id,)] = connection.execute("select user_id from marketing.subject_keys").fetchall()
+    assert user_id != stored(key)
 
 
 def test_without_an_erasure_key_nobody_is_asked_for(
