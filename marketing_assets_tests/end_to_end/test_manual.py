@@ -70,6 +70,7 @@ def five_slots(world: World) -> object:
     return world.settings.policy
 
 
+@pytest.mark.verify
 def test_criteria_of_its_own_are_for_whoever_meets_them(decided_world: World) -> None:
     world = decided_world
     rule = Rule.model_validate(

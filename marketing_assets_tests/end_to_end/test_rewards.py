@@ -62,6 +62,7 @@ def test_a_night_settles_rewards_and_run_again_changes_nothing(decided_world: Wo
     assert world.snapshot() == before
 
 
+@pytest.mark.verify
 def test_a_purchase_that_the_ledger_lacks_waits(decided_world: World, shopper: str) -> None:
     world = decided_world
     claim(world, shopper, "10.00")
@@ -70,6 +71,7 @@ def test_a_purchase_that_the_ledger_lacks_waits(decided_world: World, shopper: s
     assert reward(world) == ("reserved", 10.0, None, None)
 
 
+@pytest.mark.verify
 def test_a_night_that_is_not_decided_settles_nothing(decided_world: World, shopper: str) -> None:
     world = decided_world
     claim(world, shopper, "10.00")
@@ -82,6 +84,7 @@ def test_a_night_that_is_not_decided_settles_nothing(decided_world: World, shopp
     assert reward(world) == ("spent", 2.0, None, NEXT + timedelta(days=1))
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(("bought", "outcome"), [(True, {"treatment", "control"}), (False, {"budget"})])
 def test_budgets_of_the_same_night_know_what_was_settled(
     decided_world: World, shopper: str, bought: bool, outcome: set[str]
@@ -94,12 +97,14 @@ def test_budgets_of_the_same_night_know_what_was_settled(
     assert log_of(world, NEXT)[WELCOME, "newcomer"]["outcome"] in outcome
 
 
+@pytest.mark.verify
 def test_a_night_without_rewards_costs_almost_nothing(decided_world: World) -> None:
     nights = [metadata_of(decided_world.night(NEXT))["settled_rewards"] for _ in range(2)]
     assert [night["rows"] for night in nights] == [0, 0]
     assert min(night["seconds"] for night in nights) < 0.3  # one of them is alone on the machine
 
 
+@pytest.mark.verify
 def test_killed_after_the_rewards_were_settled_the_next_run_goes_on(
     decided_world: World, shopper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

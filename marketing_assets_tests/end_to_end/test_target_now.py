@@ -97,6 +97,7 @@ def control_of(campaign: str, users: set[str], share: str = "0.5") -> set[str]:
     return {user for user in users if held_out(campaign, user, Decimal(share))}
 
 
+@pytest.mark.verify
 def test_users_are_drawn_as_at_night_and_shown_from_that_instant_on(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -135,6 +136,7 @@ def test_users_are_drawn_as_at_night_and_shown_from_that_instant_on(decided_worl
     assert found == [("kept", 30, len(expected))]
 
 
+@pytest.mark.verify
 def test_slots_that_the_night_took_are_taken(decided_world: World) -> None:
     world = decided_world
     create(world, pattern="general", priority=1)
@@ -156,6 +158,7 @@ def test_slots_that_the_night_took_are_taken(decided_world: World) -> None:
     }
 
 
+@pytest.mark.verify
 def test_a_paused_campaign_gives_its_slots_back(decided_world: World) -> None:
     world = decided_world
     rest = Rest(30, world.settings.zone)
@@ -184,6 +187,7 @@ def test_asked_again_and_decided_again_the_night_stays_byte_for_byte(decided_wor
     assert world.snapshot() == before
 
 
+@pytest.mark.verify
 def test_the_night_after_finds_them_published(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -209,6 +213,7 @@ def test_the_night_after_finds_them_published(decided_world: World) -> None:
     assert counts[0][0] <= 5
 
 
+@pytest.mark.verify
 def test_before_the_night_of_yesterday_the_newest_published_features_count(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -243,6 +248,7 @@ def test_before_the_night_of_yesterday_the_newest_published_features_count(decid
     assert world.snapshot() == stays
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("place", ["campaigns", "campaign_targets", "targeting_decisions", "publish"])
 @pytest.mark.parametrize("published", [True, False])
 def test_stopped_between_lake_and_database_and_asked_again_it_ends_the_same(
@@ -335,6 +341,7 @@ def write_policy_file(world: World) -> str:
     return str(world.settings.policy)
 
 
+@pytest.mark.verify
 def test_what_a_stopped_one_left_in_the_lake_is_nothing_to_the_night(
     decided_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +360,7 @@ def test_what_a_stopped_one_left_in_the_lake_is_nothing_to_the_night(
     assert targets_of(world, SALE) == set()
 
 
+@pytest.mark.verify
 def test_a_night_that_never_came_leaves_its_targets_to_the_nights_after(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -374,6 +382,7 @@ def test_a_night_that_never_came_leaves_its_targets_to_the_nights_after(decided_
     ]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("statement", "error"),
     [
@@ -420,6 +429,7 @@ def answered(world: World, payload: Mapping[str, object]) -> Mapping[str, Any]:
     return dict(said)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize(
     ("payload", "error"),
     [
@@ -435,6 +445,7 @@ def test_a_payload_that_makes_no_sense_fails_the_row(
     assert answered(decided_world, payload)["error"] == error
 
 
+@pytest.mark.verify
 def test_one_that_starts_later_today_is_shown_from_then_on(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -447,6 +458,7 @@ def test_one_that_starts_later_today_is_shown_from_then_on(decided_world: World)
     ) == [(evening, NOW.date())]
 
 
+@pytest.mark.verify
 def test_what_would_cost_too_much_is_refused(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -459,6 +471,7 @@ def test_what_would_cost_too_much_is_refused(decided_world: World) -> None:
     assert world.snapshot() == before
 
 
+@pytest.mark.verify
 def test_a_budget_stops_it_where_it_is_used_up(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -473,6 +486,7 @@ def test_a_budget_stops_it_where_it_is_used_up(decided_world: World) -> None:
     assert world.snapshot() == before
 
 
+@pytest.mark.verify
 def test_a_request_becomes_one_run_and_learns_what_came_of_it(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -515,6 +529,7 @@ def test_a_request_becomes_one_run_and_learns_what_came_of_it(decided_world: Wor
     assert said["refused"] == {"global_holdout": len(INACTIVE & GLOBAL_HOLDOUT), "opted_out": 1}
 
 
+@pytest.mark.verify
 def test_the_global_share_of_a_year_is_frozen_by_whoever_draws_first(decided_world: World) -> None:
     world = decided_world
     free_slots(world)
@@ -526,6 +541,7 @@ def test_the_global_share_of_a_year_is_frozen_by_whoever_draws_first(decided_wor
     ]
 
 
+@pytest.mark.verify
 def test_checks_of_the_night_exempt_what_was_published_and_nothing_else(decided_world: World) -> None:
     world = decided_world
     early = datetime(2026, 2, 12, 0, 30, tzinfo=UTC)

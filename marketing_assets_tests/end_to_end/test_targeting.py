@@ -78,6 +78,7 @@ def test_who_has_opted_out_is_targeted_by_nobody_and_the_log_says_so(decided_wor
     assert refused == {"opted_out"}
 
 
+@pytest.mark.verify
 def test_the_global_holdout_is_outside_of_all_campaigns_and_its_share_stands_for_a_year(
     decided_world: World,
 ) -> None:
@@ -101,6 +102,7 @@ def test_the_global_holdout_is_outside_of_all_campaigns_and_its_share_stands_for
     assert world.rows("select share from marketing.global_holdouts") == [(Decimal("0.05000000"),)]
 
 
+@pytest.mark.verify
 def test_targets_of_a_campaign_that_ended_rest_before_the_next_of_its_template(decided_world: World) -> None:
     world = decided_world
     # Its campaign ends early, so that the next night opens another one.
@@ -201,6 +203,7 @@ def lake_rows(world: World, dataset: str, statement: str, day: date = NEXT) -> l
         return connection.execute(statement.format(f"'{file}'")).fetchall()
 
 
+@pytest.mark.verify
 def test_a_policy_that_promises_too_much_of_the_spend_stops_the_night(world: World) -> None:
     world.write(population())
     write_policy(

@@ -187,6 +187,7 @@ def test_a_run_that_somebody_ends_is_canceled_and_not_tried_again(
     assert world.tables() == before
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("over", [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
 def test_a_run_that_was_called_dead_by_mistake_publishes_nothing_and_stays_dead(
     world: World, monkeypatch: pytest.MonkeyPatch, over: dg.DagsterRunStatus
@@ -306,6 +307,7 @@ def test_a_night_that_another_writer_overtook_meanwhile_is_not_decided(
     ]
 
 
+@pytest.mark.verify
 def test_a_database_that_does_not_answer_when_the_run_begins_is_asked_again(
     world: World, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

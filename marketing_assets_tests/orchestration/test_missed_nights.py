@@ -172,6 +172,7 @@ def test_a_night_before_the_first_decided_one_gets_no_row(decided_world: World) 
     assert recorded(world) == [(DAY, "published", None)]
 
 
+@pytest.mark.verify
 def test_the_first_night_of_a_new_installation_needs_nobody(world: World) -> None:
     world.write(population())
     definitions = build_definitions(world.settings)

@@ -1,6 +1,7 @@
 """A process is seen by its database session: from the beginning to the end, and soon after a restart."""
 
 import psycopg
+import pytest
 
 from marketing_assets.storage.presence import seen
 from marketing_assets_tests.end_to_end.daemon import wait_for
@@ -14,6 +15,7 @@ def sessions(database_url: str) -> list[tuple[int]]:
         return connection.execute(SESSIONS).fetchall()
 
 
+@pytest.mark.verify
 def test_a_session_stands_while_the_block_runs_and_comes_back_after_it_was_lost(
     url: str, database_url: str
 ) -> None:
