@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from marketing_assets.sidecar.schemas import Status
 
 _LONGEST_REMEMBERED = 400
-_CURSOR = r"^[0-9]{1,17}~[A-Za-z0-9_-]{0,200}$"
+_CURSOR = r"^([0-9]{1,17}~[A-Za-z0-9_-]{0,200})?$"
 
 
 class Page(BaseModel):
@@ -23,12 +23,12 @@ class Page(BaseModel):
 
     status: Status | None = Field(None, description="of campaigns; offers of a user are always active")
     limit: int = Field(20, ge=1, le=100, description="at most so many")
-    cursor: str | None = Field(None, pattern=_CURSOR, description="`next_cursor` of the page before")
+    cursor: str | None = Field(None, pattern=_CURSOR, description="`next_cursor` of the page before, or nothing")
 
     @property
     def after(self) -> tuple[int, str] | None:
         """The place after which the page begins; None: the first page."""
-        if self.cursor is None:
+        if not self.cursor:
             return None
         number, _, name = self.cursor.partition("~")
         return int(number), name
