@@ -103,6 +103,8 @@ def _origins(urls: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
+    if secret.get_secret_value().startswith("change-me"):
+        raise ValueError("a secret of your own, not that of an example: openssl rand -hex 32 prints one")
     if len(secret.get_secret_value().encode()) < LEAST_SECRET:
         raise ValueError(f"a secret of at least {LEAST_SECRET} bytes, such as `openssl rand -hex 32` prints")
     return secret

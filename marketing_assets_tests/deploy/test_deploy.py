@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from pydantic import ValidationError
 
 from marketing_assets.settings import Settings
 from marketing_assets.storage import keys
@@ -96,6 +97,7 @@ def test_what_the_units_start_comes_up_runs_a_job_and_lets_viewers_only_look(
     dagster = fresh_database.replace(f"/{name}?", f"/{name}_dagster?")
     environment = units.environment_example() | {
         "MARKETING_HOME": str(tmp_path / "home"),
+        "MARKETING_ERASURE_KEY": "a key of this deployment's own, 32 bytes",
         "DAGSTER_HOME": str(tmp_path / "home" / "dagster"),
         "MARKETING_DATABASE_URL": fresh_database,
         "MARKETING_DAGSTER_DATABASE_URL": dagster.replace("postgresql://", "postgresql+psycopg2://"),
@@ -173,8 +175,11 @@ def test_files_that_the_units_name_are_there() -> None:
                 assert (units.REPOSITORY / word.removeprefix(INSTALLED)).is_file(), word
 
 
-def test_a_deployment_with_the_example_as_it_is_has_settings_that_count() -> None:
-    settings = Settings.model_validate(units.environment_example())
+def test_a_deployment_with_the_example_and_a_key_of_its_own_has_settings_that_count() -> None:
+    example = units.environment_example()
+    with pytest.raises(ValidationError, match="not that of an example"):
+        Settings.model_validate(example)
+    settings = Settings.model_validate({**example, "MARKETING_ERASURE_KEY": "k" * 32})
     assert settings.jwt_keys == "https://login.bank.example/.well-known/jwks.json"
     assert len(keys.erasure_key(settings)) >= 32
 
