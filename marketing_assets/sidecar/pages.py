@@ -23,7 +23,9 @@ class Page(BaseModel):
 
     status: Status | None = Field(None, description="of campaigns; offers of a user are always active")
     limit: int = Field(20, ge=1, le=100, description="at most so many")
-    cursor: str | None = Field(None, pattern=_CURSOR, description="`next_cursor` of the page before, or nothing")
+    cursor: str | None = Field(
+        None, pattern=_CURSOR, description="`next_cursor` of the page before, or nothing"
+    )
 
     @property
     def after(self) -> tuple[int, str] | None:
