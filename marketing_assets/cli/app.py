@@ -35,6 +35,7 @@ _INTERRUPTED = 130
 Day = Annotated[
     date | None, typer.Option(parser=parsed_day, metavar="YYYY-MM-DD", help="The one night to run.")
 ]
+_USER = Annotated[str, typer.Option(help="The user's id, as the source names them.")]
 _FIRST = "First day of a range."
 _LAST = "Last day of the range, which is included."
 
@@ -186,7 +187,7 @@ def up(
 
 @app.command()
 def token(
-    user: Annotated[str, typer.Option(help="The user's id, as the source names them.")],
+    user: _USER,
     role: Annotated[
         list[str] | None, typer.Option(help="mobile (default) or admin; may be given twice.")
     ] = None,
@@ -227,7 +228,7 @@ def sql_command(
 
 @app.command()
 def explain(
-    user: Annotated[str, typer.Option(help="The user's id, as the source names them.")],
+    user: _USER,
     day: Annotated[date, typer.Option(parser=parsed_day, metavar="YYYY-MM-DD", help="The night to explain.")],
     as_json: Annotated[bool, typer.Option("--json", help="As a JSON list, for programs.")] = False,
 ) -> None:
@@ -241,9 +242,6 @@ def explain(
         sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     else:
         print_explanation(out, user, day, decisions)
-
-
-_USER = Annotated[str, typer.Option(help="The user's id, as the source names them.")]
 
 
 @app.command()
