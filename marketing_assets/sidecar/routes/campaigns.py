@@ -45,6 +45,7 @@ async def list_campaigns(request: Request) -> Response:
         )
         return answer(request, found)
     if asked.status not in (None, "active"):
+        await not_erased(request, caller)
         return answer(request, {"items": [], "next_cursor": None})
     return answer(request, await open_offers(context, caller, asked.after or FIRST, asked.limit))
 

@@ -140,6 +140,13 @@ def test_an_erased_user_who_is_an_admin_too_is_gone_as_well(
     assert (answer.status_code, answer.json()["type"]) == (410, "urn:marketing:problem:erased")
 
 
+def test_an_erased_user_has_no_empty_list_of_offers_either(client: httpx.Client) -> None:
+    headers = bearer("somebody who asks for offers that nobody has")
+    assert client.get(f"{API}/campaigns?status=paused", headers=headers).json()["items"] == []
+    assert client.delete(f"{API}/me", headers=headers).status_code == 202
+    assert client.get(f"{API}/campaigns?status=paused", headers=headers).status_code == 410
+
+
 def test_these_calls_are_for_users_of_the_app(sidecar: Service) -> None:
     with sidecar.client("boss", "admin") as admin, sidecar.client() as stranger:
         for method, path, body in (
